@@ -1,0 +1,1 @@
+"""Policies that choose placements: baselines, training, evaluation, frozen bundles."""

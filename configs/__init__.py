@@ -1,0 +1,1 @@
+"""Shipped YAML: scenarios, links, zones, training settings."""

@@ -1,0 +1,80 @@
+"""Counter-based random streams: one per (episode, source), all episodes of a batch at once.
+
+A value is a hash of (episode key, source, index), so an episode's draws depend on its own seed only:
+not on the batch it runs in, not on the actions, not on how much another source has drawn.
+The hash is SplitMix64's finaliser (Steele, Lea, Flood 2014, doi 10.1145/2660193.2660195).
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_M1 = np.uint64(0xBF58476D1CE4E5B9)
+_M2 = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S11, _S40 = (np.uint64(s) for s in (30, 27, 31, 11, 40))
+TWO_PI = np.float32(2.0 * np.pi)
+
+
+def mix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scramble 64-bit words in place (SplitMix64 finaliser) and return them."""
+    scratch = x >> _S30
+    x ^= scratch
+    x *= _M1
+    np.right_shift(x, _S27, out=scratch)
+    x ^= scratch
+    x *= _M2
+    np.right_shift(x, _S31, out=scratch)
+    x ^= scratch
+    return x
+
+
+def episode_keys(seeds: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """Turn episode seeds (B,) of any non-negative integers into well-spread 64-bit keys (B,)."""
+    return mix64(np.array(seeds, dtype=np.uint64, ndmin=1) * GOLDEN + GOLDEN)
+
+
+class Stream:
+    """The draws of one source for a batch of episodes.
+
+    Args:
+        keys: episode keys (B,), from `episode_keys`.
+        source: name of the source ("arrivals", "link:uplink", ...); other names give independent draws.
+    """
+
+    def __init__(self, keys: npt.NDArray[np.uint64], source: str) -> None:
+        """Derive this source's keys and start counting at zero."""
+        salt = np.uint64(zlib.crc32(source.encode()) + 1)
+        self.keys = mix64(keys ^ (salt * GOLDEN))
+        self._drawn = 0
+
+    def words(self, *shape: int) -> npt.NDArray[np.uint64]:
+        """Draw fresh 64-bit words of shape (*shape, B)."""
+        n = int(np.prod(shape, dtype=np.int64)) if shape else 1
+        index = np.arange(self._drawn + 1, self._drawn + 1 + n, dtype=np.uint64) * GOLDEN
+        self._drawn += n
+        return mix64(index[:, None] + self.keys).reshape(*shape, self.keys.size)
+
+    def uniform(self, *shape: int) -> npt.NDArray[np.float32]:
+        """Draw float32 uniforms in [0, 1) of shape (*shape, B)."""
+        # 24 bits fill a float32's mantissa exactly, so 1.0 cannot come out.
+        return (self.words(*shape) >> _S40).astype(np.float32) * np.float32(2.0**-24)
+
+    def normal(self, *shape: int) -> npt.NDArray[np.float32]:
+        """Draw float32 standard normals of shape (*shape, B) (Box and Muller 1958, one of the pair)."""
+        words = self.words(*shape)
+        first = ((words >> _S40).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+        second = (words & np.uint64(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
+        return np.sqrt(np.float32(-2.0) * np.log(first)) * np.cos(TWO_PI * second)
+
+    def exponential(self, *shape: int) -> npt.NDArray[np.float32]:
+        """Draw float32 unit exponentials of shape (*shape, B)."""
+        first = ((self.words(*shape) >> _S40).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+        return -np.log(first)
+
+    def integers(self, high: int, *shape: int) -> npt.NDArray[np.int64]:
+        """Draw integers in [0, high) of shape (*shape, B)."""
+        return (self.uniform(*shape).astype(np.float64) * high).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Readers, checks and generators for grid, network and arrival traces."""

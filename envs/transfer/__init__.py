@@ -1,0 +1,1 @@
+"""How long an upload takes: the TCP model and the empirical one."""

@@ -1,0 +1,1 @@
+"""Hindsight judges: what could have been achieved, given the whole tape."""

@@ -1,0 +1,1 @@
+"""The real device: executors, meters, probes and feeds (built in a later milestone)."""
