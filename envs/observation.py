@@ -114,6 +114,9 @@ def build_table(scenario: Scenario) -> ObservationTable:
             add(f"{node}_load_age_s", "s", 0, 30, 5, f"age of {node}'s report", second)
     for p in scenario.placements:
         add(f"{p.name}_carbon_mg", "mg", 0, 100, 0.5, f"believed carbon of {p.name}", second)
+    add("wish_carbon", "1", 0, 1, 1, "the operator's wish for low carbon", second)
+    add("wish_latency", "1", 0, 1, 1, "the operator's wish for low latency", second)
+    add("wish_accuracy", "1", 0, 1, 1, "the operator's wish for accuracy", second)
     for p in scenario.placements:
         add(f"{p.name}_latency_ms", "ms", 0, 4 * slo, slo, f"believed latency of {p.name}", request)
     add("payload_kb", "kB", 0, 10_000, 100, "size of the waiting request", request)
@@ -122,16 +125,17 @@ def build_table(scenario: Scenario) -> ObservationTable:
         add(f"{link}_backlog_ms", "ms", 0, 4 * slo, slo, f"own bytes still waiting for {link}", request)
     add("device_backlog_ms", "ms", 0, 4 * slo, slo, "own requests still running on the device", request)
     for node in scenario.nodes:
-        add(f"{node}_backlog_ms", "ms", 0, 4 * slo, slo, f"own requests believed to wait at {node}", request)
+        add(f"{node}_outstanding_ms", "ms", 0, 4 * slo, slo, f"age of the unanswered request at {node}", request)
+    for node in scenario.nodes:
+        add(f"{node}_last_latency_ms", "ms", 0, 4 * slo, slo, f"latency of {node}'s last answer", request)
+    for node in scenario.nodes:
+        add(f"{node}_last_answer_age_s", "s", 0, 60, 10, f"time since {node}'s last answer", request)
     add("device_heat", "1", 0, 2, 1, "low-pass of the device's utilisation", request)
     add("device_throttled", "1", 0, 1, 1, "1 while the device runs slowed down", request)
     add("radio_tail_s", "s", 0, 60, 5, "time the radio still stays awake", request)
     add("slo_budget_spent", "1", 0, 4, 1, "misses so far over the misses an episode may have", request)
     add("recent_miss_rate", "1", 0, 1, 0.2, "smoothed share of misses among answered requests", request)
     add("progress", "1", 0, 1, 1, "share of the episode that is over", request)
-    add("wish_carbon", "1", 0, 1, 1, "the operator's wish for low carbon", request)
-    add("wish_latency", "1", 0, 1, 1, "the operator's wish for low latency", request)
-    add("wish_accuracy", "1", 0, 1, 1, "the operator's wish for accuracy", request)
     return ObservationTable(rows)
 
 

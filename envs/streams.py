@@ -8,6 +8,7 @@ The hash is SplitMix64's finaliser (Steele, Lea, Flood 2014, doi 10.1145/2660193
 from __future__ import annotations
 
 import zlib
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,15 @@ _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11, _S40 = (np.uint64(s) for s in (30, 27, 31, 11, 40))
 TWO_PI = np.float32(2.0 * np.pi)
+_NORMAL_SIZE = 4096
+
+
+def _normal_quantiles() -> npt.NDArray[np.float32]:
+    table = np.array([NormalDist().inv_cdf((i + 0.5) / _NORMAL_SIZE) for i in range(_NORMAL_SIZE)])
+    return (table / table.std()).astype(np.float32)
+
+
+_NORMAL_TABLE = _normal_quantiles()
 
 
 def mix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -37,6 +47,11 @@ def episode_keys(seeds: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     return mix64(np.array(seeds, dtype=np.uint64, ndmin=1) * GOLDEN + GOLDEN)
 
 
+def salt(name: str) -> np.uint64:
+    """A well-spread 64-bit word for a name."""
+    return np.uint64((zlib.crc32(name.encode()) + 1) * int(GOLDEN) & 0xFFFFFFFFFFFFFFFF)
+
+
 class Stream:
     """The draws of one source for a batch of episodes.
 
@@ -47,7 +62,8 @@ class Stream:
 
     def __init__(self, keys: npt.NDArray[np.uint64], source: str) -> None:
         """Derive this source's keys and start counting at zero."""
-        salt = np.uint64(zlib.crc32(source.encode()) + 1)
+        # An array, because NumPy warns when a scalar wraps around (wanted here), not when an array does.
+        salt = np.array([zlib.crc32(source.encode()) + 1], dtype=np.uint64)
         self.keys = mix64(keys ^ (salt * GOLDEN))
         self._drawn = 0
 
@@ -69,6 +85,12 @@ class Stream:
         first = ((words >> _S40).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
         second = (words & np.uint64(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
         return np.sqrt(np.float32(-2.0) * np.log(first)) * np.cos(TWO_PI * second)
+
+    def four_normals(self, *shape: int) -> npt.NDArray[np.float32]:
+        """Draw four standard normals a cell (4, *shape, B) from one word: 12-bit quantiles, cut at 3.7 sigma."""
+        words = self.words(*shape)
+        parts = [(words >> np.uint64(12 * i + 16)).astype(np.intp) & (_NORMAL_SIZE - 1) for i in range(4)]
+        return np.stack([_NORMAL_TABLE.take(part) for part in parts])
 
     def exponential(self, *shape: int) -> npt.NDArray[np.float32]:
         """Draw float32 unit exponentials of shape (*shape, B)."""

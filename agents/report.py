@@ -1,0 +1,170 @@
+"""The report of a benchmark: table, verdict, JSON and one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import html
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..envs.errors import InputError
+from ..envs.files import atomic_write_text, check_output_file, write_json
+from ..envs.scenario import scenario_sha256
+from .benchmark import COMPLIANT_SHARE, BenchmarkResult, PolicyResult
+from .plots import write_plots
+from .statistics import RESAMPLES, Estimate
+from .verdict import comparisons, verdict
+
+SCHEMA = "carbonpilot/benchmark/1"
+TABLE_WIDTH = 118  # columns that the table needs; narrower terminals wrap it, pipes get it whole
+
+# (heading, metric, how a value is written, whether the interval is shown)
+COLUMNS = (
+    ("CO2 mg/req", "carbon_mg_per_request", "{:.3f}", True),
+    ("J/req", "energy_j_per_request", "{:.2f}", False),
+    ("p50 ms", "latency_p50_ms", "{:.0f}", False),
+    ("p95 ms", "latency_p95_ms", "{:.0f}", False),
+    ("p99 ms", "latency_p99_ms", "{:.0f}", False),
+    ("misses %", "slo_miss_rate", "{:.1%}", False),
+    ("SLO met %", "episodes_meeting_slo", "{:.0%}", True),
+    ("mIoU", "accuracy_miou", "{:.1f}", False),
+    ("gap closed %", "oracle_gap_closed", "{:.0%}", True),
+)
+
+
+def as_json(result: BenchmarkResult) -> dict[str, Any]:
+    """The result under the keys of the JSON contract (DESIGN.md), with what is needed to repeat it."""
+    return {
+        "schema": SCHEMA,
+        "carbonpilot_version": version("carbonpilot"),
+        "scenario": result.scenario.name,
+        "scenario_sha256": scenario_sha256(result.scenario),
+        "seed": result.seed,
+        "part": result.part,
+        "episodes": result.episodes,
+        "account": result.scenario.account,
+        "compliant_share": COMPLIANT_SHARE,
+        "reference": result.reference.name,
+        "oracle": result.oracle.name,
+        "policies": {r.name: _policy_json(result, r) for r in result.results},
+        "comparisons": [c.as_json() for c in comparisons(result)],
+        "verdict": verdict(result),
+    }
+
+
+def _policy_json(result: BenchmarkResult, policy: PolicyResult) -> dict[str, Any]:
+    estimates = {name: estimate.as_json() for name, estimate in result.estimates(policy).items()}
+    names = [p.name for p in result.scenario.placements]
+    shares = policy.shares.mean(axis=1)
+    accounts = {
+        name: result.bootstrap.mean(policy.metrics[name]).as_json()
+        for name in ("carbon_mg_marginal_per_request", "carbon_mg_attributional_per_request")
+    }
+    return {
+        **estimates,
+        "placement_share": {name: float(share) for name, share in zip(names, shares, strict=True)},
+        "kind": policy.kind,
+        "complies": policy.complies,
+        "requests": policy.requests,
+        **accounts,
+    }
+
+
+def heading(result: BenchmarkResult) -> list[str]:
+    """What was played, and what the words of the table mean."""
+    s = result.scenario
+    return [
+        f"{s.name}: {result.episodes} tapes of the {result.part} part, seed {result.seed}, "
+        f"{s.episode.requests} requests each, the same for every policy. CO2 in the {s.account} account.",
+        f"An episode meets the SLO when its p{100 * s.slo.quantile:g} latency is at most {s.slo.latency_ms:g} ms; "
+        f"a policy complies (*) when {COMPLIANT_SHARE:.0%} of its episodes do. Brackets: 95 % intervals over "
+        f"the tapes ({RESAMPLES} paired resamples; Wilson for SLO met).",
+        f"Gap closed: 0 % is {result.reference.name}, 100 % is {result.oracle.name}; it means something among "
+        "policies that comply.",
+    ]
+
+
+def rows(result: BenchmarkResult) -> list[list[str]]:
+    """The cells of the table, one row per policy: complying ones first, each group by carbon."""
+    ordered = sorted(result.results, key=lambda r: (not r.complies, r.carbon_mg))
+    return [_row(result, policy) for policy in ordered]
+
+
+def _row(result: BenchmarkResult, policy: PolicyResult) -> list[str]:
+    estimates = result.estimates(policy)
+    cells = [cell(estimates[name], form, interval) for _, name, form, interval in COLUMNS]
+    return [policy.name + (" *" if policy.complies else ""), *cells]
+
+
+def cell(estimate: Estimate, form: str, interval: bool) -> str:
+    """One cell: the number, and its interval in brackets where it is shown and exists. No % signs."""
+    if estimate.mean is None:
+        return "-"
+    text = form.format(estimate.mean)
+    if interval and estimate.low is not None:
+        text += f" [{form.format(estimate.low)}, {form.format(estimate.high)}]"
+    return text.replace("%", "")
+
+
+def table(result: BenchmarkResult) -> Table:
+    """The table for a terminal; learned policies stand out."""
+    learned = {r.name for r in result.results if r.kind == "learned"}
+    drawn = Table(box=None, padding=(0, 1), header_style="bold")
+    drawn.add_column("policy", no_wrap=True)
+    for title, *_ in COLUMNS:
+        drawn.add_column(title, justify="right", no_wrap=True)
+    for row in rows(result):
+        drawn.add_row(*row, style="bold green" if row[0].removesuffix(" *") in learned else None)
+    return drawn
+
+
+def print_report(result: BenchmarkResult, console: Console) -> None:
+    """Print heading, table and verdict."""
+    width = console.width if console.is_terminal else max(console.width, TABLE_WIDTH)
+    for line in heading(result):
+        console.print(line, highlight=False)
+    console.print()
+    console.print(table(result), width=width, highlight=False)
+    console.print("\n[bold]Verdict[/bold]")
+    for sentence in verdict(result):
+        console.print(f"- {sentence}", highlight=False, markup=False)
+
+
+def check_outputs(
+    json_file: str | Path | None, html_file: str | Path | None, plots_dir: str | Path | None
+) -> None:
+    """Find out before the work starts whether its results can be written.
+
+    Raises:
+        InputError: a file cannot be written there, or its folder does not exist.
+    """
+    for file in (json_file, html_file):
+        if file is not None:
+            if not Path(file).absolute().parent.is_dir():
+                raise InputError(f"Cannot write {file}: the folder {Path(file).parent} does not exist. Create it first.")
+            check_output_file(file)
+    if plots_dir is not None:
+        check_output_file(Path(plots_dir) / "latency_cdf.png")
+
+
+def write_report(
+    result: BenchmarkResult,
+    json_file: str | Path | None = None,
+    html_file: str | Path | None = None,
+    plots_dir: str | Path | None = None,
+) -> list[Path]:
+    """Write what was asked for and return the paths; JSON first, so that it is safe if drawing fails."""
+    written: list[Path] = []
+    if json_file is not None:
+        write_json(json_file, as_json(result))
+        written.append(Path(json_file))
+    if plots_dir is not None:
+        written += write_plots(result, plots_dir)
+    if html_file is not None:
+        atomic_write_text(html_file, html_page(result))
+        written.append(Path(html_file))
+    return written

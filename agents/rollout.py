@@ -1,0 +1,137 @@
+"""Play a policy on tapes and keep what happened to every request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..envs.schema import Scenario
+from ..envs.simulator import Simulator
+from .policy import Policy
+
+MAX_BATCH = 256  # episodes at once: bounds the memory of a tape, and larger batches are hardly faster
+REPORT_EVERY = 50  # requests between two calls of the progress callback
+
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass
+class EpisodeRecord:
+    """What happened to each request: one row per request, one column per episode.
+
+    Attributes:
+        placement: chosen placement (N, B).
+        latency_ms: end-to-end latency (N, B), ms.
+        missed: latency above the SLO (N, B).
+        carbon_mg: CO2 in the scenario's account (N, B), mg.
+        carbon_mg_marginal, carbon_mg_attributional: CO2 in either account (N, B), mg.
+        energy_j: energy in the scenario's account (N, B), J.
+        accuracy_miou: expected mIoU (N, B), %.
+        reward: reward of the scenario (N, B).
+        valid: the episode was still going on (N, B); a trace that ends, ends its episode early.
+    """
+
+    placement: npt.NDArray[np.int64]
+    latency_ms: F32
+    missed: npt.NDArray[np.bool_]
+    carbon_mg: F32
+    carbon_mg_marginal: F32
+    carbon_mg_attributional: F32
+    energy_j: F32
+    accuracy_miou: F32
+    reward: F32
+    valid: npt.NDArray[np.bool_]
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes B."""
+        return self.valid.shape[1]
+
+
+_FROM_OUTCOME = [f.name for f in fields(EpisodeRecord) if f.name not in ("reward", "valid")]
+_DTYPES = {"placement": np.int64, "missed": np.bool_, "valid": np.bool_}
+
+
+def evaluation_seeds(seed: int, episodes: int) -> npt.NDArray[np.int64]:
+    """Episode seeds of a benchmark: well-spread, the same for every policy, other for another seed."""
+    return np.random.SeedSequence(seed).generate_state(episodes).astype(np.int64)
+
+
+def run_policy(
+    policy: Policy,
+    scenario: Scenario,
+    seeds: Sequence[int] | npt.NDArray[np.int64],
+    part: str = "evaluation",
+    traces_dir: str | None = None,
+    batch: int = MAX_BATCH,
+    progress: Callable[[int], None] | None = None,
+) -> EpisodeRecord:
+    """Play one episode per seed.
+
+    Args:
+        policy: what decides. One with ``needs_simulator`` is bound to the simulator first.
+        scenario: the site.
+        seeds: episode seeds (B,); the same seed and part give the same tape to every policy.
+        part: "training" or "evaluation" tapes; they never meet.
+        traces_dir: trace folder of a scenario that reads files.
+        batch: episodes played at once.
+        progress: called now and then with the number of requests decided since the last call.
+    """
+    seeds = np.asarray(seeds, dtype=np.int64)
+    chunks = [seeds[i : i + batch] for i in range(0, len(seeds), batch)]
+    records = [_play(policy, scenario, chunk, part, traces_dir, progress) for chunk in chunks]
+    return records[0] if len(records) == 1 else _join(records)
+
+
+def _play(
+    policy: Policy,
+    scenario: Scenario,
+    seeds: npt.NDArray[np.int64],
+    part: str,
+    traces_dir: str | None,
+    progress: Callable[[int], None] | None,
+) -> EpisodeRecord:
+    batch = len(seeds)
+    simulator = Simulator(scenario, batch, part=part, traces_dir=traces_dir)
+    if getattr(policy, "needs_simulator", False):
+        policy.bind(simulator)  # type: ignore[attr-defined]
+    policy.reset(batch)
+    record = _empty(scenario.episode.requests, batch)
+    observation = simulator.reset(seeds)
+    running = np.ones(batch, dtype=bool)
+    for n in range(scenario.episode.requests):
+        result = simulator.step(np.asarray(policy.decide(observation, simulator.masks())))
+        _keep(record, n, result, running)
+        observation = result.observation
+        running = running & ~result.truncated
+        if progress is not None and (n + 1) % REPORT_EVERY == 0:
+            progress(REPORT_EVERY * batch)
+        if not running.any():
+            break
+    if progress is not None:  # what the last full report left over, or an early end saved
+        progress((scenario.episode.requests - (n + 1) // REPORT_EVERY * REPORT_EVERY) * batch)
+    return record
+
+
+def _empty(requests: int, batch: int) -> EpisodeRecord:
+    shape = (requests, batch)
+    return EpisodeRecord(
+        **{f.name: np.zeros(shape, dtype=_DTYPES.get(f.name, np.float32)) for f in fields(EpisodeRecord)}
+    )
+
+
+def _keep(record: EpisodeRecord, n: int, result: Any, running: npt.NDArray[np.bool_]) -> None:
+    for name in _FROM_OUTCOME:
+        getattr(record, name)[n] = getattr(result.outcome, name)
+    record.reward[n] = result.reward
+    record.valid[n] = running
+
+
+def _join(records: list[EpisodeRecord]) -> EpisodeRecord:
+    return EpisodeRecord(
+        **{f.name: np.concatenate([getattr(r, f.name) for r in records], axis=1) for f in fields(EpisodeRecord)}
+    )

@@ -1,0 +1,122 @@
+"""Takes the deciding network out of a stable-baselines3 model: what is needed to act greedily, no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+import torch
+from sb3_contrib.qrdqn.policies import QRDQNPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.dqn.policies import DQNPolicy
+from torch import nn
+
+from ..envs.errors import InputError
+from .bundle import Arrays
+from .normalizer import FixedNormalizer
+
+ACTIVATION_NAMES: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A policy's network outside torch.
+
+    Attributes:
+        arrays: normaliser and weights, named as in ``policy.npz``.
+        activation: "relu" or "tanh".
+        output: "logits" (before the softmax) or "q_values".
+        layers: sizes from observation to actions.
+    """
+
+    arrays: Arrays
+    activation: str
+    output: str
+    layers: list[int]
+
+
+def extract_network(model: Any) -> Network:
+    """Extract the network of a DQN, QR-DQN or PPO (also maskable) model with MLP layers.
+
+    Raises:
+        InputError: if the model is of a kind that a bundle cannot hold.
+    """
+    policy = model.policy
+    space, actions = model.observation_space, model.action_space
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        raise InputError(f"Only observations of one dimension can be frozen, this model sees {space}.")
+    if not isinstance(actions, gymnasium.spaces.Discrete) or actions.start != 0:
+        raise InputError(f"Only Discrete actions from 0 can be frozen, this model has {actions}.")
+    modules, extractor, output = _deciding_modules(policy)
+    weights, activation = _linear_layers(modules)
+    if isinstance(policy, QRDQNPolicy):
+        weights[-1] = _mean_of_quantiles(*weights[-1], policy.quantile_net.n_quantiles)
+    arrays = _normaliser(extractor, space.shape)
+    for i, (weight, bias) in enumerate(weights):
+        arrays[f"weight_{i}"], arrays[f"bias_{i}"] = weight, bias
+    layers = [space.shape[0], *(len(bias) for _, bias in weights)]
+    return Network(arrays, activation, output, layers)
+
+
+def sb3_outputs(model: Any, observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What the SB3 model itself computes before its argmax, (B, P) for (B, F)."""
+    policy = model.policy
+    with torch.no_grad():
+        batch = torch.as_tensor(observations, device=model.device)
+        if isinstance(policy, DQNPolicy):
+            return policy.q_net(batch).cpu().numpy()
+        if isinstance(policy, QRDQNPolicy):
+            return policy.quantile_net(batch).mean(dim=1).cpu().numpy()
+        features = policy.pi_features_extractor(batch)
+        return policy.action_net(policy.mlp_extractor.forward_actor(features)).cpu().numpy()
+
+
+def _deciding_modules(policy: Any) -> tuple[list[nn.Module], nn.Module, str]:
+    """The modules between the features and the outputs, the features extractor, what the outputs are."""
+    if isinstance(policy, DQNPolicy):
+        return list(policy.q_net.q_net), policy.q_net.features_extractor, "q_values"
+    if isinstance(policy, QRDQNPolicy):
+        return list(policy.quantile_net.quantile_net), policy.quantile_net.features_extractor, "q_values"
+    if isinstance(policy, ActorCriticPolicy):
+        modules = [*policy.mlp_extractor.policy_net, policy.action_net]
+        return modules, policy.pi_features_extractor, "logits"
+    raise InputError(
+        f"A policy of kind {type(policy).__name__} cannot be frozen; DQN, QR-DQN and PPO with MlpPolicy can."
+    )
+
+
+def _linear_layers(modules: list[nn.Module]) -> tuple[list[tuple[np.ndarray, np.ndarray]], str]:
+    """Weights (in, out) and biases of Linear layers with one kind of activation between all of them."""
+    linear, between = modules[0::2], modules[1::2]
+    kinds = {type(module) for module in between}
+    known = all(kind in ACTIVATION_NAMES for kind in kinds) and len(kinds) <= 1
+    if not known or not all(type(module) is nn.Linear for module in linear) or len(modules) % 2 == 0:
+        names = [type(module).__name__ for module in modules]
+        raise InputError(f"Only Linear layers with ReLU or Tanh between all can be frozen, got {names}.")
+    layers = []
+    for module in linear:
+        weight = module.weight.detach().cpu().numpy().T.astype(np.float32, order="C")
+        bias = module.bias.detach().cpu().numpy() if module.bias is not None else np.zeros(weight.shape[1])
+        layers.append((weight, bias.astype(np.float32)))
+    return layers, ACTIVATION_NAMES[kinds.pop()] if kinds else "relu"
+
+
+def _mean_of_quantiles(weight: np.ndarray, bias: np.ndarray, quantiles: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over quantiles is linear, so it belongs into the last layer (outputs are quantile-major)."""
+    mean_weight = weight.reshape(len(weight), quantiles, -1).mean(axis=1, dtype=np.float64)
+    mean_bias = bias.reshape(quantiles, -1).mean(axis=0, dtype=np.float64)
+    return mean_weight.astype(np.float32), mean_bias.astype(np.float32)
+
+
+def _normaliser(extractor: nn.Module, shape: tuple[int, ...]) -> Arrays:
+    if isinstance(extractor, FixedNormalizer):
+        return {"mean": extractor.mean.cpu().numpy().copy(), "std": extractor.std.cpu().numpy().copy()}
+    if type(extractor) is FlattenExtractor:
+        return {"mean": np.zeros(shape, np.float32), "std": np.ones(shape, np.float32)}
+    raise InputError(
+        f"A features extractor of kind {type(extractor).__name__} cannot be frozen; FixedNormalizer can."
+    )

@@ -1,0 +1,75 @@
+"""The evaluation beside a training run: fixed tapes of the evaluation part, deterministic policy.
+
+Its numbers are for watching. Nothing is chosen by them: no checkpoint is picked and no setting changed
+during a run, so the benchmark on the same part stays clean.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from ..envs.schema import Scenario
+from ..oracle.per_request import PerRequestOracle
+from .baselines import make_policy
+from .metrics import episode_metrics
+from .policy import Policy
+from .rollout import evaluation_seeds, run_policy
+
+# What TensorBoard shows -> metric of the benchmark.
+SHOWN = {
+    "eval/carbon_mg_per_request": "carbon_mg_per_request",
+    "eval/slo_miss_rate": "slo_miss_rate",
+    "eval/episodes_meeting_slo": "episodes_meeting_slo",
+    "eval/latency_p95_ms": "latency_p95_ms",
+}
+SAVING = "eval/oracle_saving_share"
+
+
+class TrainingEvaluation:
+    """Plays a policy on the same evaluation tapes each time.
+
+    Attributes:
+        local_mg, oracle_mg: CO2 per request of always-local and of the per-request oracle on these tapes.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int, episodes: int, traces_dir: str | None) -> None:
+        """Fix the tapes.
+
+        Args:
+            scenario: the site.
+            seed: of the evaluation tapes.
+            episodes: number of tapes.
+            traces_dir: trace folder of a scenario that reads files.
+        """
+        self._scenario = scenario
+        self._seeds = evaluation_seeds(seed, episodes)
+        self._traces_dir = traces_dir
+
+    def measure(self, policy: Policy) -> dict[str, float]:
+        """Scores of a policy by TensorBoard tag, means over the episodes.
+
+        ``eval/oracle_saving_share`` is (always-local - policy) / (always-local - oracle): 0 saves nothing
+        against local, 1 as much as the oracle. It is left out where the oracle itself saves nothing.
+        """
+        scores = self._play(policy)
+        shown = {tag: scores[metric] for tag, metric in SHOWN.items()}
+        possible = self.local_mg - self.oracle_mg
+        if possible > 1e-6 * self.local_mg:
+            shown[SAVING] = (self.local_mg - scores["carbon_mg_per_request"]) / possible
+        return shown
+
+    @cached_property
+    def local_mg(self) -> float:
+        """CO2 per request of always-local, mg."""
+        return self._play(make_policy("always-local", self._scenario))["carbon_mg_per_request"]
+
+    @cached_property
+    def oracle_mg(self) -> float:
+        """CO2 per request of the per-request oracle, mg."""
+        return self._play(PerRequestOracle())["carbon_mg_per_request"]
+
+    def _play(self, policy: Policy) -> dict[str, float]:
+        record = run_policy(policy, self._scenario, self._seeds, "evaluation", self._traces_dir)
+        return {name: float(np.mean(v)) for name, v in episode_metrics(record, self._scenario.slo).items()}

@@ -1,0 +1,46 @@
+"""Service-time distributions as quantile tables, so that a draw is one look-up."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from .ops import SERVICE_DRAWS
+from .schema import Service
+
+_Z95 = NormalDist().inv_cdf(0.95)
+
+
+def lognormal_sigma(p50_ms: float, p95_ms: float) -> float:
+    """Sigma of the lognormal through a median and a 95th percentile: ln(p95/p50) / z(0.95)."""
+    return math.log(p95_ms / p50_ms) / _Z95
+
+
+def mean_ms(service: Service) -> float:
+    """Mean service time, ms."""
+    if service.distribution == "lognormal":
+        assert service.p50_ms is not None and service.p95_ms is not None  # the schema says so
+        return service.p50_ms * math.exp(lognormal_sigma(service.p50_ms, service.p95_ms) ** 2 / 2)
+    assert service.mean_ms is not None
+    return service.mean_ms
+
+
+def quantile_table(service: Service, size: int = SERVICE_DRAWS) -> npt.NDArray[np.float64]:
+    """Service times at ``size`` evenly spaced quantiles, ms.
+
+    The entries stand for equal shares of probability. The table is scaled so that its mean is the
+    distribution's mean (the outermost quantiles of a skewed distribution carry mass that mid-points miss).
+    """
+    middle = (np.arange(size) + 0.5) / size
+    if service.distribution == "deterministic":
+        return np.full(size, mean_ms(service))
+    if service.distribution == "exponential":
+        table = -np.log1p(-middle)
+    else:
+        assert service.p50_ms is not None and service.p95_ms is not None
+        normal = np.array([NormalDist().inv_cdf(q) for q in middle])
+        table = np.exp(lognormal_sigma(service.p50_ms, service.p95_ms) * normal)
+    return table * (mean_ms(service) / table.mean())

@@ -1,0 +1,207 @@
+"""The tape: everything of an episode that does not depend on the placements, drawn or read before it starts.
+
+What belongs to a request (payload, noise of each placement) is indexed by request; what belongs to the world
+(links, loads, grids, and what telemetry shows of them) by time. One random stream per source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+from .link_sources import LinkRows, draw_link, require_traces
+from .node_loads import draw_load
+from .schema import ClosedLoop, Periodic, Poisson, Scenario, TraceArrivals
+from .site import Site
+from .streams import Stream, episode_keys, mix64, salt
+from .telemetry import fill_telemetry
+from .units import MS_PER_S, ms_per_kb
+from .world_types import F32
+from .zone_sources import draw_zones
+
+Part = Literal["training", "evaluation"]
+WARMUP_ROWS = 10  # seconds of telemetry before the first request
+CLOSED_LOOP_MEAN_MS = 500.0  # a closed loop's rows reach this far per request; slower ends the episode
+
+
+@dataclass
+class Tape:
+    """A batch of episodes before anything is placed.
+
+    Attributes:
+        rows: world and telemetry by time (R, S, B) float32; row names in `RowLayout`.
+        arrivals_ms: issue times (N + 1, B) float64, or None in a closed loop.
+        payload_kb: request sizes (N + 1, B) float32.
+        words: noise word of each request (N + 1, B) uint64; a placement's own noise is derived from it.
+        phase_ms: where each node's history starts (K, B) float64.
+        ambient: hidden offset of the device's heat (B,) float64.
+        valid_rows: rows before a trace ended (B,).
+        warmup: rows that lie before time zero.
+    """
+
+    rows: F32
+    arrivals_ms: npt.NDArray[np.float64] | None
+    payload_kb: F32
+    words: npt.NDArray[np.uint64]
+    phase_ms: npt.NDArray[np.float64]
+    ambient: npt.NDArray[np.float64]
+    valid_rows: npt.NDArray[np.int64]
+    warmup: int
+
+    def copy_columns(self, source: Tape, columns: npt.NDArray) -> None:
+        """Replace some episodes by those of another tape of the same site."""
+        for name in ("rows", "arrivals_ms", "payload_kb", "words", "phase_ms", "ambient", "valid_rows"):
+            mine = getattr(self, name)
+            if mine is not None:
+                mine[..., columns] = getattr(source, name)
+
+
+def draw_tape(site: Site, seeds: npt.ArrayLike, part: Part, traces_dir: Path | None = None) -> Tape:
+    """Draw the tape of a batch of episodes.
+
+    Args:
+        site: the scenario's constants.
+        seeds: one non-negative integer per episode (B,); an episode depends on its own seed only.
+        part: "training" or "evaluation"; they share no seed, no trace row and no hour.
+        traces_dir: trace folder, for scenarios that read one.
+    """
+    if part not in ("training", "evaluation"):
+        raise InputError(f"part must be 'training' or 'evaluation', got '{part}'.")
+    scenario = site.scenario
+    # The part is mixed into the key, so an evaluation episode is never a training episode of the same seed.
+    keys = mix64(episode_keys(seeds) ^ salt(part))
+    batch = keys.size
+    requests = scenario.episode.requests + 1  # one more, so that the last step has a next observation
+    warmup = 0 if scenario.world_clock == "request" else WARMUP_ROWS
+    count = row_count(scenario)
+    links = {
+        name: draw_link(link.source, Stream(keys, f"link:{name}"), count, warmup, part, traces_dir)
+        for name, link in scenario.links.items()
+    }
+    loads = {
+        name: draw_load(node.background, Stream(keys, f"load:{name}"), count, warmup)
+        for name, node in scenario.nodes.items()
+        if node.background is not None
+    }
+    zones = draw_zones(scenario, keys, count, part, traces_dir)
+    rows = np.zeros((site.rows.count, count, batch), dtype=np.float32)
+    _fill_truth(rows, site, links, loads, {name: truth for name, (truth, _) in zones.items()}, warmup)
+    fill_telemetry(rows, site, keys, links, loads, zones)
+    nodes = Stream(keys, "nodes")
+    ticks = np.array([1] + [b.ticks for b in site.banks[1:] if b is not None], dtype=np.float64)
+    device = scenario.device.throttling
+    spread = 0.0 if device is None else device.ambient_spread
+    ambient = Stream(keys, "ambient").uniform().astype(np.float64)
+    return Tape(
+        rows=rows,
+        arrivals_ms=_arrivals(scenario, Stream(keys, "arrivals"), requests, part, traces_dir),
+        payload_kb=_payloads(scenario, Stream(keys, "payload"), requests),
+        words=Stream(keys, "noise").words(requests),
+        phase_ms=nodes.uniform(len(ticks)).astype(np.float64) * (ticks * 2.0)[:, None],
+        ambient=(2.0 * ambient - 1.0) * spread,
+        valid_rows=np.min([link.world.valid_rows for link in links.values()], axis=0)
+        if links
+        else np.full(batch, count),
+        warmup=warmup,
+    )
+
+
+def row_count(scenario: Scenario) -> int:
+    """Rows that an episode can need; it depends on the scenario only, never on what was drawn."""
+    n = scenario.episode.requests + 1
+    if scenario.world_clock == "request":
+        return n + 1
+    arrivals = scenario.arrivals
+    if isinstance(arrivals, ClosedLoop):
+        seconds = n * CLOSED_LOOP_MEAN_MS / MS_PER_S
+    elif isinstance(arrivals, TraceArrivals):
+        seconds = 3.0 * n / arrivals.mean_per_s + 60.0
+    else:
+        mean = n / arrivals.low_per_s
+        seconds = mean + 6.0 * np.sqrt(n) / arrivals.low_per_s
+    return WARMUP_ROWS + int(np.ceil(seconds)) + 3
+
+
+def _fill_truth(
+    rows: F32, site: Site, links: dict[str, LinkRows], loads: dict[str, F32], zones: dict[str, F32], warmup: int
+) -> None:
+    layout = site.rows
+    for (name, link), transfer in zip(links.items(), site.transfers, strict=True):
+        world = link.world
+        rows[layout[f"{name}:rtt_ms"]] = world.rtt_ms
+        rows[layout[f"{name}:jitter_ms"]] = world.jitter_ms
+        rows[layout[f"{name}:ms_per_kb"]] = ms_per_kb(link.rate_mbps)
+        rows[layout[f"{name}:blocked_until_ms"]] = _blocked_until_ms(world.blocked, warmup)
+        if transfer is not None:
+            rows[layout[f"{name}:path"]] = transfer.path_bin(world.loss, link.rate_mbps, world.rtt_ms)
+    for k, name in enumerate(site.scenario.nodes, start=1):
+        bank = site.banks[k]
+        if name in loads and bank is not None:
+            rows[layout[f"{name}:level"]] = bank.level_of(loads[name])
+    for name, truth in zones.items():
+        rows[layout[f"{name}:carbon"]] = truth
+
+
+def _blocked_until_ms(blocked: npt.NDArray[np.bool_], warmup: int) -> F32:
+    """When a blocked second's stall ends (S, B), ms; zero where nothing is blocked."""
+    count = len(blocked)
+    out = np.zeros(blocked.shape, dtype=np.float32)
+    if not blocked.any():
+        return out
+    end = np.full(blocked.shape[1], count, dtype=np.float32)
+    for s in range(count - 1, -1, -1):
+        end = np.where(blocked[s], end, np.float32(s))
+        out[s] = np.where(blocked[s], (end - np.float32(warmup)) * np.float32(MS_PER_S), np.float32(0))
+    return out
+
+
+def _payloads(scenario: Scenario, stream: Stream, requests: int) -> F32:
+    low, high = np.float32(scenario.payload.low_kb), np.float32(scenario.payload.high_kb)
+    return low + (high - low) * stream.uniform(requests)
+
+
+def _arrivals(
+    scenario: Scenario, stream: Stream, requests: int, part: Part, traces_dir: Path | None
+) -> npt.NDArray[np.float64] | None:
+    """Issue times (N + 1, B), ms; None in a closed loop, where they follow from the outcomes."""
+    spec = scenario.arrivals
+    if isinstance(spec, ClosedLoop):
+        return None
+    if isinstance(spec, TraceArrivals):
+        return _trace_arrivals(spec, stream, requests, part, traces_dir)
+    low, high = np.float32(spec.low_per_s), np.float32(spec.high_per_s)
+    mean_gap_ms = np.float32(MS_PER_S) / (low + (high - low) * stream.uniform())
+    if isinstance(spec, Periodic):
+        noise = np.clip(stream.four_normals(requests)[0], -1.9, 1.9)  # keeps gaps positive
+        gaps = mean_gap_ms * (1 + np.float32(spec.jitter_fraction) * noise)
+    else:
+        assert isinstance(spec, Poisson)
+        gaps = mean_gap_ms * stream.exponential(requests)
+    gaps[0] = 0  # the first request is there when the episode starts
+    return np.cumsum(gaps, axis=0, dtype=np.float64)
+
+
+def _trace_arrivals(
+    spec: TraceArrivals, stream: Stream, requests: int, part: Part, traces_dir: Path | None
+) -> npt.NDArray[np.float64]:
+    """A window of a recorded stream, scaled to the mean rate; the first 60 % of the file is for training."""
+    from .traces.readers import read_arrivals
+
+    trace = read_arrivals(require_traces(traces_dir) / spec.file)
+    times = np.asarray(trace.time_s, dtype=np.float64)
+    cut = int(0.6 * len(times))
+    times = times[:cut] if part == "training" else times[cut:]
+    if len(times) < requests + 1:
+        raise InputError(
+            f"{spec.file}: the {part} part holds {len(times)} arrivals, an episode needs {requests + 1}. "
+            "Use a longer file or fewer requests per episode."
+        )
+    start = stream.integers(len(times) - requests)
+    window = times[start[None, :] + np.arange(requests)[:, None]]
+    scale = MS_PER_S * (len(times) - 1) / (times[-1] - times[0]) / spec.mean_per_s
+    return (window - window[0]) * scale

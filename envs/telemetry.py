@@ -1,0 +1,148 @@
+"""What the device can know, second by second: probed, delayed and noisy, with ages; never the truth of now.
+
+Row s shows what was measured up to row s - 1. The believed latencies and carbon are made from these values and
+from believed parameters (median service times, a textbook wait), as a device would make them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .link_sources import LinkRows
+from .node_bank import NodeBank
+from .schema import LOCAL, Scenario
+from .service import mean_ms
+from .site import Site
+from .streams import Stream
+from .units import MG_PER_J_PER_G_PER_KWH, network_energy_j
+from .world_types import F32
+from .zone_sources import ZoneRows
+
+SMOOTHING = np.float32(0.3)  # weight of the newest probe, assumed
+BELIEVED_TOP_LOAD = np.float32(0.95)  # beyond it a textbook wait explodes
+
+
+def fill_telemetry(
+    rows: F32,
+    site: Site,
+    keys: np.ndarray,
+    links: dict[str, LinkRows],
+    loads: dict[str, F32],
+    zones: ZoneRows,
+) -> None:
+    """Fill the telemetry rows of a tape (R, S, B) in place, features encoded by the observation table."""
+    scenario, layout = site.scenario, site.rows
+    shown: dict[str, F32 | float] = {}
+    for name, link in links.items():
+        shown.update(_probe_link(name, link, scenario, Stream(keys, f"probe:{name}")))
+    delay_h = scenario.telemetry.feed_delay_h
+    shown["device_carbon_g_per_kwh"] = zones[scenario.device.zone][1]
+    shown["feed_age_h"] = delay_h
+    for name, node in scenario.nodes.items():
+        shown[f"{name}_carbon_g_per_kwh"] = zones[node.zone][1]
+        if name in loads:
+            shown.update(_probe_load(name, loads[name], scenario, Stream(keys, f"report:{name}")))
+    shown.update({f"wish_{k}": v for k, v in scenario.wishes.model_dump().items()})
+    for p in scenario.placements:
+        latency, carbon = _believe(site, p.name, shown)
+        shown[f"{p.name}_carbon_mg"] = carbon
+        rows[layout[f"{p.name}:believed_ms"]] = latency
+    for name in scenario.links:
+        rows[layout[f"{name}:believed_ms_per_kb"]] = np.float32(8.0) / np.asarray(shown[f"{name}_uplink_mbps"])
+    low, high = site.table.low, site.table.high
+    for feature in site.table.features:
+        if feature.clock == "second":
+            j = site.table.index[feature.name]
+            row = rows[layout[f"feature:{feature.name}"]]
+            np.multiply(shown[feature.name], np.float32(1.0 / feature.scale), out=row, casting="unsafe")
+            np.clip(row, low[j], high[j], out=row)
+
+
+def _before(values: F32) -> F32:
+    """Shift by one row: what was measured up to the row before."""
+    return np.concatenate([values[:1], values[:-1]])
+
+
+def _probe_link(name: str, link: LinkRows, scenario: Scenario, stream: Stream) -> dict[str, F32]:
+    """Probe a link once per interval: smoothed and last RTT, deviation, loss, rate, age of the last answer."""
+    world, spec = link.world, scenario.telemetry
+    count, batch = world.rtt_ms.shape
+    noise = stream.four_normals(count)
+    probed = world.rtt_ms * np.maximum(1 + np.float32(spec.rtt_noise_fraction) * noise[0], np.float32(0.2))
+    probed += world.jitter_ms * np.abs(noise[1])
+    rate = link.rate_mbps * np.exp(np.float32(spec.uplink_noise_fraction) * noise[2])
+    every = max(1, round(spec.probe_interval_s)) if scenario.world_clock == "time" else 1
+    last, smooth = probed[0].copy(), probed[0].copy()
+    deviation, loss = np.zeros(batch, np.float32), np.zeros(batch, np.float32)
+    uplink, age = rate[0].copy(), np.zeros(batch, np.float32)
+    out = {k: np.empty((count, batch), np.float32) for k in ("last", "smooth", "dev", "loss", "uplink", "age")}
+    lost_share = np.where(world.blocked, np.float32(100.0), world.loss * np.float32(100.0))
+    for s in range(count):
+        for key, value in zip(out, (last, smooth, deviation, loss, uplink, age), strict=True):
+            out[key][s] = value
+        age = age + np.float32(1)
+        if s % every == 0:
+            fine = ~world.blocked[s]
+            error = probed[s] - smooth
+            last = np.where(fine, probed[s], last)
+            smooth = np.where(fine, smooth + SMOOTHING * error, smooth)
+            deviation = np.where(fine, deviation + SMOOTHING * (np.abs(error) - deviation), deviation)
+            uplink = np.where(fine, uplink + SMOOTHING * (rate[s] - uplink), uplink)
+            loss = loss + SMOOTHING * (lost_share[s] - loss)
+            age = np.where(fine, np.float32(0), age)
+    return {
+        f"{name}_rtt_ms": out["smooth"],
+        f"{name}_rtt_last_ms": out["last"],
+        f"{name}_rtt_deviation_ms": out["dev"],
+        f"{name}_loss_pct": out["loss"],
+        f"{name}_uplink_mbps": out["uplink"],
+        f"{name}_probe_age_s": out["age"],
+    }
+
+
+def _probe_load(name: str, load: F32, scenario: Scenario, stream: Stream) -> dict[str, F32]:
+    """A node's own report: delayed by a per-episode time, noisy."""
+    spec = scenario.telemetry
+    count, batch = load.shape
+    span = np.float32(spec.load_delay_high_s - spec.load_delay_low_s)
+    delay = np.ceil(np.float32(spec.load_delay_low_s) + span * stream.uniform()).astype(np.int64)
+    if scenario.world_clock == "request":
+        delay = np.ones(batch, np.int64)
+    source = np.maximum(np.arange(count)[:, None] - np.maximum(delay, 1), 0)
+    seen = np.take_along_axis(load, source, axis=0)
+    seen = np.clip(seen + np.float32(spec.load_noise) * stream.four_normals(count)[0], 0, 2)
+    return {f"{name}_load": seen, f"{name}_load_age_s": np.broadcast_to(delay.astype(np.float32), load.shape)}
+
+
+def _believe(site: Site, placement: str, shown: dict) -> tuple[F32 | float, F32]:
+    """Believed latency (ms, without payload and own backlog) and carbon (mg) of a placement."""
+    scenario = site.scenario
+    index = site.placement_names.index(placement)
+    p = scenario.placements[index]
+    service = mean_ms(p.service)
+    if p.node == LOCAL:
+        return service, shown["device_carbon_g_per_kwh"] * np.float32(p.active_energy_j * MG_PER_J_PER_G_PER_KWH)
+    node, bank = scenario.nodes[p.node], site.banks[site.node_names.index(p.node)]
+    load = shown.get(f"{p.node}_load", np.float32(0.0))
+    wait, batch = _believed_node(node, bank, load)
+    share = 0.0 if node.batching is None else node.batching.marginal_service_share
+    latency = shown[f"{node.link}_rtt_ms"] + node.extra_rtt_ms + wait + service * (1 + share * (batch - 1))
+    batched = p.active_energy_j if p.batched_energy_j is None else p.batched_energy_j
+    joules = node.pue * ((p.active_energy_j - batched) / batch + batched)
+    kb = (scenario.payload.low_kb + scenario.payload.high_kb) / 2
+    link = scenario.links[node.link]
+    moved_j = network_energy_j(kb, link.network_energy_nj_per_bit)
+    radio = scenario.device.radio
+    sending_s = kb * 8e-3 / shown[f"{node.link}_uplink_mbps"]
+    radio_j = 0.0 if radio is None else radio.transmit_power_w * sending_s
+    grid = shown[f"{p.node}_carbon_g_per_kwh"]
+    device_grid = shown["device_carbon_g_per_kwh"]
+    return latency, (grid * joules + device_grid * (moved_j + radio_j)) * np.float32(MG_PER_J_PER_G_PER_KWH)
+
+
+def _believed_node(node, bank: NodeBank | None, load: F32) -> tuple[F32 | float, F32 | float]:  # noqa: ANN001
+    """Mean wait and batch size at a reported load, from the node type's own histories (its profile)."""
+    if bank is None or node.background is None:
+        return 0.0, 1.0
+    level = bank.level_of(np.minimum(load, BELIEVED_TOP_LOAD))
+    return bank.mean_wait_ms.astype(np.float32)[level], bank.mean_batch.astype(np.float32)[level]

@@ -1,0 +1,78 @@
+"""Carbon intensity of each zone in an episode: what is true, and what the feed shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .link_sources import require_traces
+from .schema import ConstantZone, GeneratedZone, SameZone, Scenario, TraceZone
+from .streams import Stream
+from .units import HOURS_PER_YEAR, SECONDS_PER_HOUR
+from .world_types import F32
+
+# Generated grids: the generators' year is cut in two, so that training and evaluation share no hour.
+TRAINING_HOURS = 6400
+
+ZoneRows = dict[str, tuple[F32, F32]]
+
+
+def draw_zones(
+    scenario: Scenario, keys: np.ndarray, rows: int, part: str, traces_dir: Path | None
+) -> ZoneRows:
+    """Draw every zone's intensity for a batch of episodes.
+
+    Returns:
+        zone -> (truth, feed), each (S, B) float32 g/kWh; the feed shows the value of ``feed_delay_h`` ago.
+    """
+    row_s = 0.0 if scenario.world_clock == "request" else 1.0
+    delay = scenario.telemetry.feed_delay_h
+    back = int(np.ceil(delay))
+    hours = int(np.ceil(rows * row_s / SECONDS_PER_HOUR)) + back + 2
+    clock = Stream(keys, "hour")
+    start_hour = _start_hour(clock, part)
+    elapsed_h = clock.uniform()[None, :] + back + np.arange(rows)[:, None] * np.float32(row_s / SECONDS_PER_HOUR)
+    now, shown = elapsed_h.astype(np.int64), (elapsed_h - np.float32(delay)).astype(np.int64)
+    out: ZoneRows = {}
+    for name, zone in scenario.zones.items():
+        if isinstance(zone, SameZone):
+            continue
+        if isinstance(zone, ConstantZone):
+            flat = np.full((rows, keys.size), zone.carbon_g_per_kwh, dtype=np.float32)
+            out[name] = (flat, flat)
+            continue
+        hourly = _hourly(zone, Stream(keys, f"zone:{name}"), start_hour, hours, part, traces_dir)
+        out[name] = (np.take_along_axis(hourly, now, axis=0), np.take_along_axis(hourly, shown, axis=0))
+    return {n: out[z.zone] if isinstance(z, SameZone) else out[n] for n, z in scenario.zones.items()}
+
+
+def _start_hour(clock: Stream, part: str) -> np.ndarray:
+    if part == "training":
+        return clock.integers(TRAINING_HOURS)
+    return TRAINING_HOURS + clock.integers(HOURS_PER_YEAR - TRAINING_HOURS - 100)
+
+
+def _hourly(
+    zone: GeneratedZone | TraceZone,
+    stream: Stream,
+    start_hour: np.ndarray,
+    hours: int,
+    part: str,
+    traces_dir: Path | None,
+) -> F32:
+    if isinstance(zone, GeneratedZone):
+        from .generate_zones import generate_zone
+
+        return generate_zone(zone.regions, stream, start_hour, hours)[0]
+    from .traces.library import GridLibrary
+
+    span = {"before": zone.training_before} if part == "training" else {"from_": zone.evaluation_from}
+    folder = require_traces(traces_dir)
+    key = (str(folder.resolve()), tuple(zone.files), *sorted(span.items()))
+    if key not in _GRIDS:
+        _GRIDS[key] = GridLibrary.load(folder, zone.files, **span)
+    return _GRIDS[key].draw(stream, hours, stream.keys.size)[0]
+
+
+_GRIDS: dict[tuple, object] = {}
