@@ -74,7 +74,8 @@ def build_model(settings: PpoConfig | DqnConfig, env: VecEnv, mean: F32, std: F3
     Args:
         settings: of the algorithm to build.
         env: environments to train on.
-        mean, std: normaliser (F,).
+        mean: of the normaliser (F,).
+        std: of the normaliser (F,).
         seed: of the weights, the exploration and the environments.
     """
     common: dict[str, Any] = {

@@ -103,8 +103,12 @@ class BenchmarkResult:
         static = [r for r in self.results if r.kind == "static"]
         return min((r for r in static if r.complies), key=lambda r: r.carbon_mg, default=static[0])
 
-    def estimates(self, result: PolicyResult) -> dict[str, Estimate]:
-        """Every metric of the JSON contract for one policy, with intervals over the tapes."""
+    @cached_property
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """Policy -> every metric of the JSON contract, with intervals over the tapes."""
+        return {r.name: self._estimates(r) for r in self.results}
+
+    def _estimates(self, result: PolicyResult) -> dict[str, Estimate]:
         found = {name: self.bootstrap.mean(result.metrics[name]) for name in EPISODE_METRICS}
         found["episodes_meeting_slo"] = wilson(result.metrics["episodes_meeting_slo"])
         found["oracle_gap_closed"] = self.gap_closed(result)

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import zipfile
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ CARD_KEYS = {
     "files": dict,
 }
 UNSEALED = "0" * 64
+# Everything that np.load raises on bytes that are no archive of numbers.
+NOT_NUMBERS = (ValueError, TypeError, AttributeError, OSError, EOFError, MemoryError, zipfile.BadZipFile)
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
@@ -137,8 +140,8 @@ def check_arrays(card: dict[str, Any], arrays: Arrays, where: str) -> None:
         )
     if activation not in ACTIVATIONS:
         raise refusal(f"{where}: activation '{activation}' is unknown; known: {', '.join(ACTIVATIONS)}.")
-    expected = {"mean": (features,), "std": (features,)}
-    for i, shape in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    expected: dict[str, tuple[int, ...]] = {"mean": (features,), "std": (features,)}
+    for i, shape in enumerate(pairwise(sizes)):
         expected[f"weight_{i}"], expected[f"bias_{i}"] = shape, shape[1:]
     if arrays.keys() != expected.keys():
         raise refusal(f"{where}: expected arrays {sorted(expected)}, got {sorted(arrays)}.")
@@ -158,7 +161,7 @@ def _load_arrays(where: str, content: bytes) -> Arrays:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, TypeError, AttributeError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except NOT_NUMBERS as error:
         raise refusal(f"{where} is not a plain NumPy archive of numbers: {error}") from None
 
 

@@ -68,7 +68,9 @@ class Evaluate(BaseCallback):
         last: scores of the newest evaluation by TensorBoard tag; empty before the first.
     """
 
-    def __init__(self, evaluation: TrainingEvaluation, every: int, start: int, show: TrainingProgress) -> None:
+    def __init__(
+        self, evaluation: TrainingEvaluation, every: int, start: int, show: TrainingProgress
+    ) -> None:
         """Evaluate at the multiples of ``every`` above ``start``."""
         super().__init__()
         self._evaluation = evaluation
@@ -97,22 +99,26 @@ class Evaluate(BaseCallback):
 class Checkpoints(BaseCallback):
     """Saves at safe moments: every so many steps or seconds, and when the run is asked to stop."""
 
-    def __init__(self, save: Callable[[int], None], every: int, every_s: float, start: int) -> None:
-        """Call ``save(steps)`` every ``every`` steps or ``every_s`` seconds, whichever is first."""
+    def __init__(self, save: Callable[[], None], every: int, every_s: float, start: int) -> None:
+        """Call ``save()`` every ``every`` steps or ``every_s`` seconds, whichever is first."""
         super().__init__()
         self._save = save
         self._every, self._every_s = every, every_s
         self._last, self._last_s = start, time.monotonic()
-        self.stop = False
+        self._stop = False
 
     def _on_rollout_start(self) -> None:
         due = self.num_timesteps - self._last >= self._every
         late = time.monotonic() - self._last_s >= self._every_s and self.num_timesteps > self._last
-        if due or late or (self.stop and self.num_timesteps > self._last):
-            self._save(self.num_timesteps)
+        if due or late or (self._stop and self.num_timesteps > self._last):
+            self._save()
             self._last, self._last_s = self.num_timesteps, time.monotonic()
-        if self.stop:
+        if self._stop:
             raise StopTraining
+
+    def ask_to_stop(self) -> None:
+        """Save and end the session at the next safe moment; may be called from a signal handler."""
+        self._stop = True
 
     def _on_step(self) -> bool:
         return True

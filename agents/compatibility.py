@@ -40,7 +40,9 @@ def check_compatible(card: dict[str, Any], scenario: Any, table: Any) -> None:
     check_family(card, scenario.family)
     actions = [placement.name for placement in scenario.placements]
     if card["actions"] != actions:
-        raise refusal(f"The bundle chooses among {card['actions']}, scenario '{scenario.name}' offers {actions}.")
+        raise refusal(
+            f"The bundle chooses among {card['actions']}, scenario '{scenario.name}' offers {actions}."
+        )
     differences = table_differences(card["observation"].get("features", []), table.records())
     if differences:
         raise refusal(

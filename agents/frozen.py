@@ -174,7 +174,8 @@ class FrozenPolicy:
     def _forward_batch(self, observations: Floats) -> Floats:
         if observations.ndim != 2 or observations.shape[1:] != self._shape:
             raise _input_error(
-                f"Observation: expected shape {self._shape} or (B, {self._shape[0]}), got {observations.shape}."
+                f"Observation: expected shape {self._shape} or (B, {self._shape[0]}), "
+                f"got {observations.shape}."
             )
         values, results, centred = self._batch_buffers(observations.shape[0])
         with np.errstate(invalid="ignore", over="ignore"):  # the check below says it better

@@ -53,7 +53,9 @@ class FixedNormalizer(BaseFeaturesExtractor):
         for name, values in (("mean", mean), ("std", std)):
             array = np.asarray(values, dtype=np.float32)
             if array.shape != shape or not np.isfinite(array).all():
-                raise InputError(f"normaliser {name}: expected finite numbers {shape}, got shape {array.shape}")
+                raise InputError(
+                    f"normaliser {name}: expected finite numbers {shape}, got shape {array.shape}"
+                )
             self.register_buffer(name, torch.from_numpy(array.copy()))
         if not bool((self.std > 0).all()):
             raise InputError("normaliser std: every value must be above 0 (use agents.normalizer.measure)")

@@ -1,4 +1,4 @@
-"""The frozen network as an ONNX graph, built node by node: no tracing, so nothing depends on torch's exporter."""
+"""The frozen network as an ONNX graph, built node by node, so that nothing depends on torch's exporter."""
 
 from __future__ import annotations
 

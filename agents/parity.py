@@ -65,7 +65,9 @@ def compare(model: Any, policy: FrozenPolicy, graph: bytes, observations: Floats
     return Parity(len(observations), errors["numpy"], errors["onnx"], differing, int(ties.sum()))
 
 
-def random_observations(space: gymnasium.spaces.Box, mean: Floats, std: Floats, count: int, seed: int) -> Floats:
+def random_observations(
+    space: gymnasium.spaces.Box, mean: Floats, std: Floats, count: int, seed: int
+) -> Floats:
     """Half of them uniform over the space, half around the training's mean; (count, F)."""
     rng = np.random.default_rng(seed)
     bounded = np.isfinite(space.low) & np.isfinite(space.high)
@@ -84,4 +86,4 @@ def run_onnx(graph: bytes, observations: Floats) -> Floats:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {INPUT: observations})[0]
+    return np.asarray(session.run(None, {INPUT: observations})[0])

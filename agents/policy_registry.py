@@ -40,7 +40,7 @@ def default_policies(scenario: Scenario) -> list[str]:
 
 
 def contestants(names: Iterable[str], scenario: Scenario, seed: int = 0) -> list[Contestant]:
-    """Find several policies; each is taken once, and folders of the same name keep their whole path.
+    """Find several policies; each is taken once, and folders of the same name go by their whole path.
 
     Raises:
         InputError: one of them does not exist or does not fit the scenario.
@@ -73,7 +73,8 @@ def contestant(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Contestan
         return Contestant(name_or_dir, kind, make_policy(name_or_dir, scenario, seed))
     path = Path(name_or_dir)
     if path.is_dir():
-        return Contestant(path.resolve().name, "learned", _from_folder(path, scenario))
+        policy = _from_folder(path, scenario)
+        return Contestant(policy.name, "learned", policy)
     raise _unknown(name_or_dir, scenario)
 
 

@@ -1,46 +1,32 @@
-"""The report of a benchmark: table, verdict, JSON and one self-contained HTML page."""
+"""The report of a benchmark: table and verdict on the terminal, JSON, and the files that were asked for."""
 
 from __future__ import annotations
 
-import base64
-import html
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from .. import __version__
 from ..envs.errors import InputError
 from ..envs.files import atomic_write_text, check_output_file, write_json
 from ..envs.scenario import scenario_sha256
 from .benchmark import COMPLIANT_SHARE, BenchmarkResult, PolicyResult
-from .plots import write_plots
-from .statistics import RESAMPLES, Estimate
+from .html_page import html_page
+from .plots import require_matplotlib, write_plots
+from .scoreboard import COLUMNS, heading, rows
 from .verdict import comparisons, verdict
 
 SCHEMA = "carbonpilot/benchmark/1"
 TABLE_WIDTH = 118  # columns that the table needs; narrower terminals wrap it, pipes get it whole
-
-# (heading, metric, how a value is written, whether the interval is shown)
-COLUMNS = (
-    ("CO2 mg/req", "carbon_mg_per_request", "{:.3f}", True),
-    ("J/req", "energy_j_per_request", "{:.2f}", False),
-    ("p50 ms", "latency_p50_ms", "{:.0f}", False),
-    ("p95 ms", "latency_p95_ms", "{:.0f}", False),
-    ("p99 ms", "latency_p99_ms", "{:.0f}", False),
-    ("misses %", "slo_miss_rate", "{:.1%}", False),
-    ("SLO met %", "episodes_meeting_slo", "{:.0%}", True),
-    ("mIoU", "accuracy_miou", "{:.1f}", False),
-    ("gap closed %", "oracle_gap_closed", "{:.0%}", True),
-)
 
 
 def as_json(result: BenchmarkResult) -> dict[str, Any]:
     """The result under the keys of the JSON contract (DESIGN.md), with what is needed to repeat it."""
     return {
         "schema": SCHEMA,
-        "carbonpilot_version": version("carbonpilot"),
+        "carbonpilot_version": __version__,
         "scenario": result.scenario.name,
         "scenario_sha256": scenario_sha256(result.scenario),
         "seed": result.seed,
@@ -57,7 +43,7 @@ def as_json(result: BenchmarkResult) -> dict[str, Any]:
 
 
 def _policy_json(result: BenchmarkResult, policy: PolicyResult) -> dict[str, Any]:
-    estimates = {name: estimate.as_json() for name, estimate in result.estimates(policy).items()}
+    estimates = {name: estimate.as_json() for name, estimate in result.estimates[policy.name].items()}
     names = [p.name for p in result.scenario.placements]
     shares = policy.shares.mean(axis=1)
     accounts = {
@@ -72,42 +58,6 @@ def _policy_json(result: BenchmarkResult, policy: PolicyResult) -> dict[str, Any
         "requests": policy.requests,
         **accounts,
     }
-
-
-def heading(result: BenchmarkResult) -> list[str]:
-    """What was played, and what the words of the table mean."""
-    s = result.scenario
-    return [
-        f"{s.name}: {result.episodes} tapes of the {result.part} part, seed {result.seed}, "
-        f"{s.episode.requests} requests each, the same for every policy. CO2 in the {s.account} account.",
-        f"An episode meets the SLO when its p{100 * s.slo.quantile:g} latency is at most {s.slo.latency_ms:g} ms; "
-        f"a policy complies (*) when {COMPLIANT_SHARE:.0%} of its episodes do. Brackets: 95 % intervals over "
-        f"the tapes ({RESAMPLES} paired resamples; Wilson for SLO met).",
-        f"Gap closed: 0 % is {result.reference.name}, 100 % is {result.oracle.name}; it means something among "
-        "policies that comply.",
-    ]
-
-
-def rows(result: BenchmarkResult) -> list[list[str]]:
-    """The cells of the table, one row per policy: complying ones first, each group by carbon."""
-    ordered = sorted(result.results, key=lambda r: (not r.complies, r.carbon_mg))
-    return [_row(result, policy) for policy in ordered]
-
-
-def _row(result: BenchmarkResult, policy: PolicyResult) -> list[str]:
-    estimates = result.estimates(policy)
-    cells = [cell(estimates[name], form, interval) for _, name, form, interval in COLUMNS]
-    return [policy.name + (" *" if policy.complies else ""), *cells]
-
-
-def cell(estimate: Estimate, form: str, interval: bool) -> str:
-    """One cell: the number, and its interval in brackets where it is shown and exists. No % signs."""
-    if estimate.mean is None:
-        return "-"
-    text = form.format(estimate.mean)
-    if interval and estimate.low is not None:
-        text += f" [{form.format(estimate.low)}, {form.format(estimate.high)}]"
-    return text.replace("%", "")
 
 
 def table(result: BenchmarkResult) -> Table:
@@ -141,14 +91,19 @@ def check_outputs(
 
     Raises:
         InputError: a file cannot be written there, or its folder does not exist.
+        MissingExtraError: pictures were asked for and matplotlib is not installed.
     """
     for file in (json_file, html_file):
         if file is not None:
             if not Path(file).absolute().parent.is_dir():
-                raise InputError(f"Cannot write {file}: the folder {Path(file).parent} does not exist. Create it first.")
+                raise InputError(
+                    f"Cannot write {file}: the folder {Path(file).parent} does not exist. Create it first."
+                )
             check_output_file(file)
     if plots_dir is not None:
         check_output_file(Path(plots_dir) / "latency_cdf.png")
+    if plots_dir is not None or html_file is not None:
+        require_matplotlib()
 
 
 def write_report(

@@ -133,5 +133,8 @@ def _keep(record: EpisodeRecord, n: int, result: Any, running: npt.NDArray[np.bo
 
 def _join(records: list[EpisodeRecord]) -> EpisodeRecord:
     return EpisodeRecord(
-        **{f.name: np.concatenate([getattr(r, f.name) for r in records], axis=1) for f in fields(EpisodeRecord)}
+        **{
+            f.name: np.concatenate([getattr(r, f.name) for r in records], axis=1)
+            for f in fields(EpisodeRecord)
+        }
     )

@@ -76,7 +76,7 @@ class RunDir:
         self.path = Path(path)
         if not (self.path / "config.yaml").is_file():
             raise InputError(
-                f"{path} is not a run folder: it has no config.yaml. Expected the --out folder of a training run."
+                f"{path} is not a run folder: it has no config.yaml. Expected the --out folder of a training."
             )
         self.config = read_yaml(self.path / "config.yaml")
         if self.config.get("schema") != SCHEMA:
@@ -88,8 +88,8 @@ class RunDir:
         found, noted = scenario_sha256(self.scenario), self._text("scenario_sha256")
         if found != noted:
             raise InputError(
-                f"{path}/scenario.yaml was changed after training: its hash is {found}, the run noted {noted}. "
-                "Put the original back, or train again."
+                f"{path}/scenario.yaml was changed after training: its hash is {found}, "
+                f"the run noted {noted}. Put the original back, or train again."
             )
 
     @classmethod
@@ -111,7 +111,8 @@ class RunDir:
             scenario: the resolved scenario.
             seed: seed of the run.
             commit: source revision.
-            mean, std: normaliser (F,).
+            mean: of the normaliser (F,).
+            std: of the normaliser (F,).
 
         Raises:
             InputError: the folder is not empty or cannot be created.

@@ -64,15 +64,17 @@ def extract_network(model: Any) -> Network:
 
 def sb3_outputs(model: Any, observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """What the SB3 model itself computes before its argmax, (B, P) for (B, F)."""
-    policy = model.policy
+    policy: Any = model.policy
     with torch.no_grad():
         batch = torch.as_tensor(observations, device=model.device)
-        if isinstance(policy, DQNPolicy):
-            return policy.q_net(batch).cpu().numpy()
-        if isinstance(policy, QRDQNPolicy):
-            return policy.quantile_net(batch).mean(dim=1).cpu().numpy()
-        features = policy.pi_features_extractor(batch)
-        return policy.action_net(policy.mlp_extractor.forward_actor(features)).cpu().numpy()
+        if isinstance(model.policy, DQNPolicy):
+            outputs = policy.q_net(batch)
+        elif isinstance(model.policy, QRDQNPolicy):
+            outputs = policy.quantile_net(batch).mean(dim=1)
+        else:
+            features = policy.pi_features_extractor(batch)
+            outputs = policy.action_net(policy.mlp_extractor.forward_actor(features))
+        return outputs.cpu().numpy()
 
 
 def _deciding_modules(policy: Any) -> tuple[list[nn.Module], nn.Module, str]:

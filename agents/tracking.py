@@ -168,5 +168,9 @@ def footprint_line(document: Mapping[str, Any]) -> str:
     how = f"{last['tracker']}; {', '.join(last['method'])}; {grid}, another with --country"
     if document["energy_kwh"] is None:
         return f"training's own footprint: not measured ({how})"
-    energy, carbon = document["energy_kwh"] * 1000, document["emissions_g"]
-    return f"training's own footprint: {energy:.3f} Wh, {carbon:.3f} g CO2 in {document['duration_s']:.0f} s ({how})"
+    energy_wh, carbon_g, seconds = (
+        document["energy_kwh"] * 1000,
+        document["emissions_g"],
+        document["duration_s"],
+    )
+    return f"training's own footprint: {energy_wh:.3f} Wh, {carbon_g:.3f} g CO2 in {seconds:.0f} s ({how})"

@@ -58,7 +58,7 @@ class TrainingConfig(BaseModel):
     normalizer_steps: Count
     checkpoint_share: Annotated[float, Field(gt=0, le=1)]
     checkpoint_seconds: Positive
-    evaluations: Annotated[int, Field(ge=0)]
+    evaluations: Count
     evaluation_episodes: Count
     evaluation_seed: Annotated[int, Field(ge=0)]
     country_iso_code: Annotated[str, Field(pattern="^[A-Z]{3}$")]

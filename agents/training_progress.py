@@ -39,7 +39,12 @@ class TrainingProgress:
         """Start the bar where there is a terminal."""
         self._started_s = time.monotonic()
         if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, TextColumn("{task.fields[evaluation]}"), console=self._console)
             self._task = self._bar.add_task(
                 self._label, total=self._target, completed=self._first, evaluation=""

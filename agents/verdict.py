@@ -105,8 +105,8 @@ def _opponent_sentence(result: BenchmarkResult) -> str:
     if best is None:
         nearest = max(unlearned(result), key=lambda r: r.compliance)
         return (
-            f"No policy without learning complies (SLO met in {COMPLIANT_SHARE:.0%} of the episodes or more); "
-            f"the nearest is {nearest.name} with {nearest.compliance:.1%}."
+            f"No policy without learning complies (SLO met in {COMPLIANT_SHARE:.0%} of the episodes or "
+            f"more); the nearest is {nearest.name} with {nearest.compliance:.1%}."
         )
     return (
         f"Best complying policy without learning: {best.name}, {best.carbon_mg:.4g} mg CO2 per request, "
@@ -133,8 +133,8 @@ def _sentences(result: BenchmarkResult, policy: PolicyResult) -> list[str]:
 def _against(policy: PolicyResult, best: PolicyResult, found: Comparison) -> str:
     word = {"wins": "WINS against", "loses": "LOSES to"}.get(found.outcome, "shows NO CLEAR DIFFERENCE to")
     text = (
-        f"{policy.name} {word} {best.name}: {policy.carbon_mg:.4g} against {best.carbon_mg:.4g} mg per request, "
-        f"{_relative(found.relative_difference)}; cleaner in "
+        f"{policy.name} {word} {best.name}: {policy.carbon_mg:.4g} against {best.carbon_mg:.4g} mg per "
+        f"request, {_relative(found.relative_difference)}; cleaner in "
         f"{found.probability_of_improvement.mean:.0%} of the episodes. "
         f"SLO met in {policy.compliance:.1%} against {best.compliance:.1%} of them."
     )

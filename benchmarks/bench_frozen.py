@@ -1,6 +1,6 @@
 """The frozen policy's cost: one decision, and a fresh process that loads a bundle and decides once.
 
-Everything is a ratio measured in one run: both sides alternate in short blocks, the median of the blocks counts.
+Everything is a ratio measured in one run: both sides alternate in short blocks, their medians count.
 Run: python benchmarks/bench_frozen.py
 """
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import gymnasium
@@ -93,9 +94,7 @@ def _decision_seconds(model, policy: FrozenPolicy, table) -> tuple[float, float,
     observations = rng.uniform(table.low, table.high, (CALLS, len(table))).astype(np.float32)
     mask = np.ones(len(policy.card["actions"]), dtype=np.bool_)
     sizes = policy.card["network"]["layers"]
-    first, second, third = (
-        rng.standard_normal(s).astype(np.float32) for s in zip(sizes, sizes[1:], strict=False)
-    )
+    first, second, third = (rng.standard_normal(s).astype(np.float32) for s in pairwise(sizes))
     one, two, out = (np.empty(n, dtype=np.float32) for n in sizes[1:])
 
     def three_dots(observation):
@@ -128,7 +127,9 @@ def _fresh_process(bundle: Path) -> dict[str, float]:
     for _ in range(PROCESSES + 1):  # the first round fills the file cache
         for name, work in programs.items():
             command = [sys.executable, "-c", PROBE.format(work=work), str(bundle)]
-            seconds, resident = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            seconds, resident = subprocess.run(
+                command, capture_output=True, text=True, check=True
+            ).stdout.split()
             times[name].append(float(seconds))
             pages[name].append(int(resident))
     medians = [{name: statistics.median(v[1:]) for name, v in kind.items()} for kind in (times, pages)]

@@ -103,7 +103,7 @@ class Simulator:
         self._second: Any = None
         self._read_tape()
         self._move_world()
-        return self._observe()
+        return self.observe()
 
     def reset_columns(self, columns: npt.NDArray[np.intp], seeds: npt.ArrayLike) -> None:
         """Start some episodes of the batch afresh; `observation` then holds their first observations."""
@@ -119,7 +119,7 @@ class Simulator:
         self._second[columns] = -1
         self._read_tape()
         self._move_world()
-        self._observe()
+        self.observe()
 
     def _read_tape(self) -> None:
         """Bring the tape's request columns into this arithmetic."""
@@ -230,7 +230,7 @@ class Simulator:
         else:
             outcome = self.place(np.asarray(actions, dtype=np.int64))
             reward = outcome.reward
-        return StepResult(self._observe(), reward, np.atleast_1d(self.truncated()), outcome)
+        return StepResult(self.observe(), reward, np.atleast_1d(self.truncated()), outcome)
 
     def truncated(self) -> Any:
         """Whether each episode is over: all requests placed, or a trace ended (B,)."""
@@ -240,7 +240,7 @@ class Simulator:
             return over or ended
         return ended | over
 
-    def _observe(self) -> npt.NDArray[np.float32]:
+    def observe(self) -> npt.NDArray[np.float32]:
         """Encode the waiting requests; a fresh array each time (B, F)."""
         encoder = self._encoder
         progress = self.n / self.requests

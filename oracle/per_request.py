@@ -1,8 +1,8 @@
-"""Khan et al.'s per-image hindsight oracle, section 4.3: for each request on its own, the placement with
-the lowest carbon among those that meet the SLO.
+"""Khan et al.'s per-image hindsight oracle (their section on the adaptive policy, H3).
 
-It asks the tape what each placement would give now, with the queues that its own earlier choices left, and
-looks no further: it does not see that a choice delays the next request, and it never spends the misses
+For each request on its own it takes the placement with the lowest carbon among those that meet the SLO. It
+asks the tape what each placement would give now, with the queues that its own earlier choices left, and looks
+no further: it does not see that a choice delays the next request, and it never spends the misses
 that a quantile objective allows. So it is a hindsight reference, not a bound: a plan over the whole episode,
 or a policy that misses a few requests on purpose, can emit less.
 

@@ -92,7 +92,7 @@ def test_a_changed_byte_anywhere_is_refused(bundle, name):
     FrozenPolicy.load(bundle)
 
 
-@pytest.mark.parametrize("edit", [(b'"seed": 7', b'"seed": 8'), (b"\n", b"\n\n"), (b'"seed": 7', b'"seed":  7')])
+@pytest.mark.parametrize("edit", [(b'd": 7', b'd": 8'), (b"\n", b"\n\n"), (b'd": 7', b'd":  7')])
 def test_an_edited_card_is_refused(bundle, edit):
     content = (bundle / CARD_FILE).read_bytes()
     (bundle / CARD_FILE).write_bytes(content.replace(*edit, 1))
@@ -123,7 +123,7 @@ def test_what_is_not_a_bundle_is_refused(tmp_path):
 
 
 def forged(bundle, **changes):
-    """A bundle whose hashes are right though its content is not: what a program of another version may write."""
+    """A bundle whose hashes are right though its content is not, as another version may write it."""
     content = read_card(bundle)
     content.update(changes)
     (bundle / CARD_FILE).write_bytes(seal(content))
@@ -131,7 +131,7 @@ def forged(bundle, **changes):
 
 def test_another_schema_is_refused(bundle):
     forged(bundle, schema="carbonpilot/bundle/2")
-    with pytest.raises(BundleError, match="expected schema 'carbonpilot/bundle/1', got 'carbonpilot/bundle/2'"):
+    with pytest.raises(BundleError, match=r"expected schema 'carbonpilot/bundle/1', got .*/bundle/2'"):
         FrozenPolicy.load(bundle)
 
 
@@ -139,7 +139,7 @@ def test_another_schema_is_refused(bundle):
     ("change", "message"),
     [
         ({"network": {"layers": [3, 8, 3], "activation": "elu"}}, "activation 'elu' is unknown"),
-        ({"network": {"layers": [3, 9, 3], "activation": "relu"}}, r"weight_0 must be finite float32 \(3, 9\)"),
+        ({"network": {"layers": [3, 9, 3], "activation": "relu"}}, r"weight_0 must be .* \(3, 9\)"),
         ({"network": {"layers": [3, 8], "activation": "relu"}}, "do not lead from 3 features to 3 actions"),
         ({"network": {"layers": 5, "activation": "relu"}}, "does not describe the network"),
         ({"actions": "local"}, "'actions' is missing or not a list"),
@@ -220,7 +220,7 @@ def test_another_site_is_refused_with_what_differs(bundle):
 
 
 def test_load_refuses_another_table_or_family(bundle):
-    with pytest.raises(BundleError, match=r"another observation table: its SHA-256 is .*, this site's is abc"):
+    with pytest.raises(BundleError, match=r"another observation table: .*, this site's is abc"):
         FrozenPolicy.load(bundle, table_sha256="abc")
     with pytest.raises(BundleError, match="not for 'drive-b4'"):
         FrozenPolicy.load(bundle, family="drive-b4")

@@ -1,0 +1,128 @@
+"""The single environment: the simulator with a batch of one, behind Gymnasium's interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from .errors import InputError
+from .outcome import Outcome
+from .render import EpisodeView
+from .schema import Scenario
+from .simulator import Simulator
+from .tape import Part
+
+INFO_KEYS = (
+    "latency_ms", "link_wait_ms", "upload_ms", "rtt_ms", "recovery_ms", "node_wait_ms", "service_ms", "missed",
+    "energy_j", "carbon_mg", "carbon_mg_marginal", "carbon_mg_attributional", "accuracy_miou",
+)  # fmt: skip
+
+
+class PlacementEnv(gym.Env):
+    """Where should each inference request run?
+
+    ## Description
+    A camera device must answer every frame within a latency objective (SLO). Each request can run on the
+    device or on one of several servers; network, server load and grid carbon intensity change all the time.
+    One step places one request.
+
+    ## Action Space
+    `Discrete(P)`: the placement, a (node, model) pair of the scenario; 0 is the device itself.
+    `action_masks()` tells which placements are reachable; 0 always is.
+
+    ## Observation Space
+    `Box(F,)` float32: the scenario's observation table (`env.unwrapped.table`), each feature clipped to its
+    range and divided by its scale. `docs/observation.md` lists them. It holds telemetry only, never tape truth.
+
+    ## Rewards
+    Minus the weighted sum of named costs: carbon (mg of the scenario's account), a miss of the SLO (1 or 0),
+    latency above the SLO (s), accuracy below the best model's (mIoU points). Weights are in the scenario.
+
+    ## Starting State
+    Empty queues and a cool device at a random hour; the tape is drawn from the seed of `reset`.
+
+    ## Episode End
+    Never terminated. Truncated after the scenario's number of requests, or when a trace ends.
+
+    ## Information
+    - `latency_ms` and its terms `link_wait_ms`, `upload_ms`, `rtt_ms`, `recovery_ms`, `node_wait_ms`, `service_ms`
+    - `missed`: whether the latency exceeded the SLO
+    - `energy_j`, `carbon_mg`: of the scenario's account; `carbon_mg_marginal`, `carbon_mg_attributional`: of both
+    - `accuracy_miou`: expected accuracy of the model that served the request
+    - `placement`: its name
+    - `rewards`: the weighted reward terms by name; their sum is the reward
+    - `action_mask`: allowed placements (P,)
+
+    ## Arguments
+    - `scenario`: shipped name, path of a YAML file, or a loaded scenario
+    - `part`: "training" or "evaluation" tapes
+    - `traces_dir`: trace folder for scenarios that read one
+    - `render_mode`: "rgb_array" or "ansi"
+
+    ## Version History
+    * v0: first version
+    """
+
+    metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's convention
+
+    def __init__(
+        self,
+        scenario: str | Path | Scenario = "metro",
+        part: Part = "training",
+        traces_dir: str | Path | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        """Load the scenario; the first tape is drawn by `reset`."""
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise InputError(f"render_mode must be one of {self.metadata['render_modes']}, got '{render_mode}'.")
+        self.simulator = Simulator(scenario, 1, part, traces_dir)
+        self.scenario, self.table = self.simulator.scenario, self.simulator.table
+        self.placement_names = self.simulator.placement_names
+        self.observation_space = spaces.Box(self.table.low, self.table.high, dtype=np.float32)
+        self.action_space = spaces.Discrete(len(self.placement_names))
+        self.render_mode = render_mode
+        self._view = None if render_mode is None else EpisodeView(self.scenario)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Draw a new tape and return its first observation; the same seed gives the same tape."""
+        super().reset(seed=seed)
+        tape_seed = self.np_random.integers(0, 2**62, dtype=np.int64)
+        observation = self.simulator.reset([tape_seed])[0]
+        if self._view is not None:
+            self._view.clear()
+        return observation, {"action_mask": self.action_masks()}
+
+    def step(
+        self, action: int | np.integer
+    ) -> tuple[npt.NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Place the waiting request."""
+        simulator = self.simulator
+        outcome = simulator.place(int(action))
+        observation = simulator.observe()[0]
+        if self._view is not None:
+            self._view.add(outcome)
+        return observation, outcome.reward, False, bool(simulator.truncated()), self._info(outcome)
+
+    def _info(self, o: Outcome) -> dict[str, Any]:
+        info: dict[str, Any] = {key: getattr(o, key) for key in INFO_KEYS}
+        info["placement"] = self.placement_names[o.placement]
+        info["rewards"] = o.reward_terms
+        info["action_mask"] = self.action_masks()
+        return info
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Allowed placements (P,)."""
+        return self.simulator.masks()[0].copy()
+
+    def render(self) -> npt.NDArray[np.uint8] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The episode so far: an image (H, W, 3) or a text, by `render_mode`."""
+        if self._view is None:
+            return None
+        return self._view.image() if self.render_mode == "rgb_array" else self._view.text()
