@@ -28,12 +28,12 @@ def html_page(result: BenchmarkResult) -> str:
     """Write the whole page."""
     learned = {r.name for r in result.results if r.kind == "learned"}
     title = f"CarbonPilot benchmark: {result.scenario.name}"
-    head = "".join(f"<th>{html.escape(h)}</th>" for h in ["policy", *(c[0] for c in COLUMNS)])
+    head = "".join(f"<th>{html.escape(h)}</th>" for h in ["policy", *(c.title for c in COLUMNS)])
     body = "".join(
         f"<tr{' class=learned' if row[0].removesuffix(' *') in learned else ''}>"
         + "".join(f"<td>{html.escape(text)}</td>" for text in row)
         + "</tr>\n"
-        for row in rows(result)
+        for row in rows(result, COLUMNS)
     )
     pictures = "".join(
         f'<img alt="{html.escape(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">\n'

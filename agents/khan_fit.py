@@ -1,12 +1,13 @@
 """How the numbers of the khan-* scenarios follow from the few that the paper prints.
 
-Three things are fitted, each to its row's p50 and p95 and to nothing else, so that throughput and the share of
-SLO misses stay predictions:
+Latencies are fitted to their row's p50 and p95 and to nothing else, so that throughput and the share of SLO
+misses stay predictions:
 
 - the server's service time: a lognormal that, with the LAN's 1-5 ms round trip, gives the LAN row;
 - each emulated profile's round trip: the profile's shortest one (mean minus the printed spread) plus a
   lognormal excess that stands for jitter, loss and recovery, kept as a table of standardised quantiles;
-- the marginal share of an image in a batch: from 65 images a second with eight in flight.
+- the marginal share of an image in a batch: from 65 images a second with eight in flight;
+- idle powers: from Fig. 3 at one image a second.
 
 Run ``python -m carbonpilot.agents.khan_fit`` to print what the scenarios hold; a test compares them.
 """
@@ -120,7 +121,7 @@ def batch_share() -> float:
 
 
 def idle_powers_w() -> tuple[float, float]:
-    """Idle power (device, server), W, so that the attributional account gives Fig. 3 at one image a second."""
+    """Idle power of device and server, W: Fig. 3 at one image a second in the attributional account."""
     joules_per_mg = 3600 / paper.CARBON_G_PER_KWH
     offload_mg, local_mg = paper.FIG_3[paper.Range(1, 1)]
     device = local_mg * joules_per_mg - paper.TABLE_2["local-b0"].energy_j

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +106,10 @@ def _run(path: Path, scenario: Scenario) -> Policy:
 
 def _unknown(given: str, scenario: Scenario) -> InputError:
     known = [*default_policies(scenario), "oracle"]
-    if re.search(r"[/\\]", given):
-        return InputError(f"Policy folder '{given}' does not exist. Expected a run or a bundle folder.")
     if Path(given).is_file():
         return InputError(f"'{given}' is a file. Expected the folder of a run or a bundle that holds it.")
+    if "/" in given:
+        return InputError(f"Policy folder '{given}' does not exist. Expected a run or a bundle folder.")
     return InputError(
         f"Unknown policy '{given}' for scenario '{scenario.name}'.{nearest(given, known)} "
         f"Known: {', '.join(known)}, or the folder of a run or a bundle."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from ..envs.scenario import scenario_sha256
 from .benchmark import COMPLIANT_SHARE, BenchmarkResult, PolicyResult
 from .html_page import html_page
 from .plots import require_matplotlib, write_plots
-from .scoreboard import COLUMNS, heading, rows
+from .scoreboard import COLUMNS, NARROW_COLUMNS, Column, heading, rows
 from .verdict import comparisons, verdict
 
 SCHEMA = "carbonpilot/benchmark/1"
-TABLE_WIDTH = 118  # columns that the table needs; narrower terminals wrap it, pipes get it whole
+TABLE_WIDTH = 128  # characters that all columns need; narrower terminals get fewer columns
 
 
 def as_json(result: BenchmarkResult) -> dict[str, Any]:
@@ -60,28 +61,30 @@ def _policy_json(result: BenchmarkResult, policy: PolicyResult) -> dict[str, Any
     }
 
 
-def table(result: BenchmarkResult) -> Table:
+def table(result: BenchmarkResult, columns: Sequence[Column]) -> Table:
     """The table for a terminal; learned policies stand out."""
     learned = {r.name for r in result.results if r.kind == "learned"}
     drawn = Table(box=None, padding=(0, 1), header_style="bold")
     drawn.add_column("policy", no_wrap=True)
-    for title, *_ in COLUMNS:
-        drawn.add_column(title, justify="right", no_wrap=True)
-    for row in rows(result):
+    for column in columns:
+        drawn.add_column(column.title, justify="right", no_wrap=True)
+    for row in rows(result, columns):
         drawn.add_row(*row, style="bold green" if row[0].removesuffix(" *") in learned else None)
     return drawn
 
 
 def print_report(result: BenchmarkResult, console: Console) -> None:
-    """Print heading, table and verdict."""
-    width = console.width if console.is_terminal else max(console.width, TABLE_WIDTH)
+    """Print heading, table and verdict; into a pipe the lines are as long as they are, whatever the width."""
+    piped = not console.is_terminal
+    scores = Console(file=console.file, width=TABLE_WIDTH) if piped else console
+    columns = COLUMNS if scores.width >= TABLE_WIDTH else NARROW_COLUMNS
     for line in heading(result):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=piped)
     console.print()
-    console.print(table(result), width=width, highlight=False)
+    scores.print(table(result, columns), highlight=False)
     console.print("\n[bold]Verdict[/bold]")
     for sentence in verdict(result):
-        console.print(f"- {sentence}", highlight=False, markup=False)
+        console.print(f"- {sentence}", highlight=False, markup=False, soft_wrap=piped)
 
 
 def check_outputs(

@@ -101,8 +101,9 @@ def _linear_layers(modules: list[nn.Module]) -> tuple[list[tuple[np.ndarray, np.
         raise InputError(f"Only Linear layers with ReLU or Tanh between all can be frozen, got {names}.")
     layers = []
     for module in linear:
-        weight = module.weight.detach().cpu().numpy().T.astype(np.float32, order="C")
-        bias = module.bias.detach().cpu().numpy() if module.bias is not None else np.zeros(weight.shape[1])
+        state = {name: values.cpu().numpy() for name, values in module.state_dict().items()}
+        weight = state["weight"].T.astype(np.float32, order="C")
+        bias = state.get("bias", np.zeros(weight.shape[1]))
         layers.append((weight, bias.astype(np.float32)))
     return layers, ACTIVATION_NAMES[kinds.pop()] if kinds else "relu"
 
@@ -115,7 +116,7 @@ def _mean_of_quantiles(weight: np.ndarray, bias: np.ndarray, quantiles: int) -> 
 
 
 def _normaliser(extractor: nn.Module, shape: tuple[int, ...]) -> Arrays:
-    if isinstance(extractor, FixedNormalizer):
+    if type(extractor) is FixedNormalizer:  # a subclass may compute something else
         return {"mean": extractor.mean.cpu().numpy().copy(), "std": extractor.std.cpu().numpy().copy()}
     if type(extractor) is FlattenExtractor:
         return {"mean": np.zeros(shape, np.float32), "std": np.ones(shape, np.float32)}

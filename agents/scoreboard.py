@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from .benchmark import COMPLIANT_SHARE, BenchmarkResult, PolicyResult
 from .statistics import RESAMPLES, Estimate
 
-# (heading, metric, how a value is written, whether the interval is shown)
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, the metric, how the value is written, and whether its interval is shown."""
+
+    title: str
+    metric: str
+    form: str
+    interval: bool = False
+
+
+_CARBON = Column("CO2 mg/req", "carbon_mg_per_request", "{:.3f}", interval=True)
+_P95 = Column("p95 ms", "latency_p95_ms", "{:.0f}")
+_MISSES = Column("misses %", "slo_miss_rate", "{:.1%}")
+_MET = Column("SLO met %", "episodes_meeting_slo", "{:.0%}", interval=True)
+
 COLUMNS = (
-    ("CO2 mg/req", "carbon_mg_per_request", "{:.3f}", True),
-    ("J/req", "energy_j_per_request", "{:.2f}", False),
-    ("p50 ms", "latency_p50_ms", "{:.0f}", False),
-    ("p95 ms", "latency_p95_ms", "{:.0f}", False),
-    ("p99 ms", "latency_p99_ms", "{:.0f}", False),
-    ("misses %", "slo_miss_rate", "{:.1%}", False),
-    ("SLO met %", "episodes_meeting_slo", "{:.0%}", True),
-    ("mIoU", "accuracy_miou", "{:.1f}", False),
-    ("gap closed %", "oracle_gap_closed", "{:.0%}", True),
+    _CARBON,
+    Column("J/req", "energy_j_per_request", "{:.2f}"),
+    Column("p50 ms", "latency_p50_ms", "{:.0f}"),
+    _P95,
+    Column("p99 ms", "latency_p99_ms", "{:.0f}"),
+    _MISSES,
+    _MET,
+    Column("mIoU", "accuracy_miou", "{:.1f}"),
+    Column("gap closed %", "oracle_gap_closed", "{:.0%}", interval=True),
 )
+NARROW_COLUMNS = (_CARBON, _P95, _MISSES, _MET, Column("gap %", "oracle_gap_closed", "{:.0%}"))
 
 
 def heading(result: BenchmarkResult) -> list[str]:
@@ -33,15 +52,15 @@ def heading(result: BenchmarkResult) -> list[str]:
     ]
 
 
-def rows(result: BenchmarkResult) -> list[list[str]]:
+def rows(result: BenchmarkResult, columns: Sequence[Column]) -> list[list[str]]:
     """The cells of the table, one row per policy: complying ones first, each group by carbon."""
     ordered = sorted(result.results, key=lambda r: (not r.complies, r.carbon_mg))
-    return [_row(result, policy) for policy in ordered]
+    return [_row(result, policy, columns) for policy in ordered]
 
 
-def _row(result: BenchmarkResult, policy: PolicyResult) -> list[str]:
+def _row(result: BenchmarkResult, policy: PolicyResult, columns: Sequence[Column]) -> list[str]:
     estimates = result.estimates[policy.name]
-    cells = [cell(estimates[name], form, interval) for _, name, form, interval in COLUMNS]
+    cells = [cell(estimates[c.metric], c.form, c.interval) for c in columns]
     return [policy.name + (" *" if policy.complies else ""), *cells]
 
 

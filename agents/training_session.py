@@ -25,7 +25,7 @@ from .tracking import Footprint, footprint_line
 from .training_evaluation import TrainingEvaluation
 from .training_guard import one_torch_thread, stopping_on_signals
 from .training_plan import Plan, session_seed
-from .training_progress import TrainingProgress
+from .training_progress import TrainingProgress, evaluation_line
 
 
 class TrainingSession:
@@ -175,6 +175,7 @@ class TrainingSession:
         self._say(f"{where}: {what} (settings: {plan.algo}.yaml, section {plan.section})")
 
     def _conclude(self) -> None:
+        self._say(f"{evaluation_line(self.evaluation)} (steps {self.steps}, deterministic, evaluation tapes)")
         self._say(footprint_line(self.emissions))
         self._say(f"run folder: {self._run.path}")
         self._say(f"curves: tensorboard --logdir {shlex.quote(str(self._run.path / 'tb'))}")

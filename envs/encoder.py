@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .ops import BatchOps, ScalarOps
-from .schema import LOCAL
+from .schema import LOCAL, Placement
 from .site import Site
 from .state import State
 from .units import MS_PER_S
@@ -24,54 +24,69 @@ class Encoder:
         first = [f.clock for f in table.features].index("request")
         assert all(f.clock == "request" for f in table.features[first:]), "second-clock features come first"
         self.first, self.count = first, len(table)
-        shape = (-1, 1) if isinstance(ops, BatchOps) else (-1,)
+        batched = isinstance(ops, BatchOps)
+        shape = (-1, 1) if batched else (-1,)
         self.low, self.high = table.low[first:].reshape(shape), table.high[first:].reshape(shape)
-        self.inverse = (1.0 / table.scale.astype(np.float64)).tolist()
-        placements = scenario.placements
-        self.service_row = [site.rows[f"{p.name}:believed_ms"] for p in placements]
-        self.link_row = [
-            -1 if p.node == LOCAL else site.rows[f"{scenario.nodes[p.node].link}:believed_ms_per_kb"] for p in placements
-        ]
-        self.link_index = [-1 if p.node == LOCAL else site.link_names.index(scenario.nodes[p.node].link) for p in placements]
-        self.budget = max(1.0, (1.0 - scenario.slo.quantile) * scenario.episode.requests)
+        self.inverse_column = (1.0 / table.scale.astype(np.float64))[first:].reshape(shape)
+        self.scratch = np.empty((len(table) - first, ops.batch), dtype=np.float64)
+        self.links = range(len(site.link_names))
+        self.nodes = ops.sites(len(site.node_names))
+        self.predictions = [self._prediction(p) for p in scenario.placements]
+        self.per_budget = 1.0 / max(1.0, (1.0 - scenario.slo.quantile) * scenario.episode.requests)
         throttling = scenario.device.throttling
         self.slower = 0.0 if throttling is None else throttling.slowdown - 1.0
 
+    def _prediction(self, p: Placement) -> tuple[int, int, int]:
+        """Rows of the believed latency and of the rate, and the link (-1 on the device)."""
+        rows, scenario = self.site.rows, self.site.scenario
+        believed = rows[f"{p.name}:believed_ms"]
+        if p.node == LOCAL:
+            return believed, -1, -1
+        link = scenario.nodes[p.node].link
+        return believed, rows[f"{link}:believed_ms_per_kb"], self.site.link_names.index(link)
+
     def raw(self, s: State, world: Any, payload: Any, progress: Any) -> list:
-        """Values of the request-clock features in their units, in table order."""
-        ops, site = self.ops, self.site
+        """Values of the request-clock features in their units, in table order; groups by site stay together."""
+        ops = self.ops
         now = s.issued_ms
-        link_backlog = [ops.maximum(s.link_free_ms[i] - now, 0.0) for i in range(len(site.link_names))]
         device_backlog = ops.maximum(s.device_free_ms - now, 0.0)
+        backlog = [ops.maximum(s.link_free_ms[i] - now, 0.0) for i in self.links]
         values: list[Any] = []
-        for service, rate, link in zip(self.service_row, self.link_row, self.link_index, strict=True):
+        for service, rate, link in self.predictions:
             if link < 0:
                 believed = world[service]
                 if self.slower:
-                    believed = believed * (1.0 + self.slower * s.throttled)
+                    believed = believed * (s.throttled * self.slower + 1.0)
                 values.append(believed + device_backlog)
             else:
-                values.append(world[service] + payload * world[rate] + link_backlog[link])
-        values += [payload, now - s.previous_ms, *link_backlog, device_backlog]
-        nodes = range(1, len(site.node_names))
-        values += [ops.where(s.done_ms[k] <= now, 0.0, now - s.last_issue_ms[k]) for k in nodes]
-        values += [s.seen_ms[k] for k in nodes]
-        values += [(now - s.answered_ms[k]) / MS_PER_S for k in nodes]
-        tail = ops.maximum(s.tail_until_ms - now, 0.0) / MS_PER_S
-        values += [s.heat, s.throttled, tail, s.spent_misses / self.budget, s.recent_miss, progress]
+                values.append(payload * world[rate] + world[service] + backlog[link])
+        values += [payload, now - s.previous_ms, *backlog, device_backlog]
+        # The age of an unanswered request is what is known of its fate.
+        values += [(now - (s.done_ms[k] - s.pending_ms[k])) * (s.done_ms[k] > now) for k in self.nodes]
+        values += [s.seen_ms[k] for k in self.nodes]
+        values += [(now - s.answered_ms[k]) * (1.0 / MS_PER_S) for k in self.nodes]
+        tail_s = ops.maximum(s.tail_until_ms - now, 0.0) * (1.0 / MS_PER_S)
+        values += [s.heat, s.throttled, tail_s, s.spent_misses * self.per_budget, s.recent_miss, progress]
         return values
 
     def batch(self, out: npt.NDArray[np.float32], values: list) -> None:
-        """Encode values of (B,) into the rows of ``out`` (F, B), clipped to the table's bounds."""
+        """Encode values of (B,), or (K, B) for a group of sites, into the rows of ``out`` (F, B), clipped."""
+        scratch, row = self.scratch, 0
+        for value in values:
+            if getattr(value, "ndim", 0) == 2:
+                scratch[row : row + len(value)] = value
+                row += len(value)
+            else:
+                scratch[row] = value
+                row += 1
         block = out[self.first :]
-        for row, value, inverse in zip(block, values, self.inverse[self.first :], strict=True):
-            row[...] = value * inverse
+        np.multiply(scratch, self.inverse_column, out=block, casting="same_kind")
         np.maximum(block, self.low, out=block)
         np.minimum(block, self.high, out=block)
 
     def single(self, out: npt.NDArray[np.float32], values: list) -> None:
         """Encode plain numbers into ``out`` (F,), clipped to the table's bounds."""
         block = out[self.first :]
-        block[...] = [v * i for v, i in zip(values, self.inverse[self.first :], strict=True)]
+        np.multiply(values, self.inverse_column, out=block, casting="same_kind")
         np.maximum(block, self.low, out=block)
         np.minimum(block, self.high, out=block)

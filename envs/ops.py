@@ -3,6 +3,9 @@
 The physics is written once against these operations. Only +, -, x, /, comparisons, minima, maxima and
 table look-ups are used, which IEEE 754 rounds the same way in both, so a batch and a single environment
 agree bit for bit. Plain floats exist because a NumPy call costs more than the whole step of one request.
+
+A *table* holds one constant per placement; where all placements that matter agree it is one plain number.
+A *site table* holds state per link or node, (K, B); a *handle* addresses one row of it per episode.
 """
 
 from __future__ import annotations
@@ -11,17 +14,27 @@ from typing import Any
 
 import numpy as np
 
-from .streams import GOLDEN, mix64
-
-# A request's noise word is cut into three quantile indices.
+# A request's noise word is cut into three quantile indices, from its best-mixed bits down.
 SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 6
 SERVICE_DRAWS, JITTER_DRAWS, TRANSFER_DRAWS = 1 << SERVICE_BITS, 1 << JITTER_BITS, 1 << TRANSFER_BITS
+_SERVICE_SHIFT = 64 - SERVICE_BITS
+_JITTER_SHIFT = _SERVICE_SHIFT - JITTER_BITS
+_TRANSFER_SHIFT = _JITTER_SHIFT - TRANSFER_BITS
+_MULTIPLIER = 0xD1342543DE82EF95  # Steele and Vigna 2021, table of good 64-bit multipliers
 _MASK64 = (1 << 64) - 1
 LARGE_TABLE = 8192
 
 
+def as_table(values: Any) -> np.ndarray:
+    """Constants as int64 or float64; wider types than the tape's, so that both arithmetics agree."""
+    array = np.asarray(values)
+    if array.dtype == np.uint64:
+        return array
+    return array.astype(np.int64) if array.dtype.kind in "iub" else array.astype(np.float64)
+
+
 class BatchOps:
-    """Arithmetic on arrays (B,). Tables with a site axis are (K, B)."""
+    """Arithmetic on arrays (B,)."""
 
     def __init__(self, batch: int) -> None:
         """Remember the batch size and the column numbers."""
@@ -31,12 +44,7 @@ class BatchOps:
     maximum = staticmethod(np.maximum)
     minimum = staticmethod(np.minimum)
     where = staticmethod(np.where)
-
-    @staticmethod
-    def table(values: Any) -> np.ndarray:
-        """A constant table (n,), looked up by `pick`."""
-        array = np.asarray(values)
-        return array.astype(np.int64) if array.dtype.kind in "iub" else array.astype(np.float64)
+    table = staticmethod(as_table)
 
     def filled(self, rows: int, value: float) -> np.ndarray:
         """State (rows, B) filled with one value."""
@@ -48,8 +56,51 @@ class BatchOps:
 
     def integers(self, rows: int | None, values: Any) -> np.ndarray:
         """Integer state: (rows, B) from a value per row, or (B,) from one value."""
-        shape = (self.batch,) if rows is None else (rows, self.batch)
-        return np.broadcast_to(np.array(values, dtype=np.int64).reshape(-1, *[1] * (len(shape) - 1)), shape).copy()
+        if rows is None:
+            return np.full(self.batch, values, dtype=np.int64)
+        return np.repeat(np.array(values, dtype=np.int64)[:, None], self.batch, axis=1)
+
+    @staticmethod
+    def pick(table: Any, index: np.ndarray) -> Any:
+        """Look up a table at (B,) indices; a plain number stands for itself."""
+        return table.take(index) if isinstance(table, np.ndarray) else table
+
+    def handle(self, row: Any) -> Any:
+        """Address of one row per episode; a plain integer addresses the same row for all."""
+        return row * self.batch + self.columns if isinstance(row, np.ndarray) else row
+
+    @staticmethod
+    def read(table: np.ndarray, start: int, handle: Any) -> np.ndarray:
+        """Read row ``start + row`` of a site table."""
+        return table[start:].take(handle) if isinstance(handle, np.ndarray) else table[start + handle]
+
+    @staticmethod
+    def write(table: np.ndarray, handle: Any, value: np.ndarray) -> None:
+        """Write a row of a site table."""
+        if isinstance(handle, np.ndarray):
+            table.put(handle, value)
+        else:
+            table[handle] = value
+
+    @staticmethod
+    def write_where(table: np.ndarray, row: Any, condition: np.ndarray, value: np.ndarray) -> None:
+        """Write rows of a site table where a condition holds."""
+        np.copyto(table[row], value, where=condition)
+
+    @staticmethod
+    def floor(x: np.ndarray) -> np.ndarray:
+        """Round down non-negative numbers to integers for look-ups."""
+        return x.astype(np.int64)
+
+    @staticmethod
+    def noise(words: np.ndarray, salt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Quantile indices (service, jitter, transfer) of a request at the placement with this salt."""
+        word = words ^ salt
+        word *= np.uint64(_MULTIPLIER)
+        service = word >> np.uint64(_SERVICE_SHIFT)
+        jitter = (word >> np.uint64(_JITTER_SHIFT)) & np.uint64(JITTER_DRAWS - 1)
+        transfer = (word >> np.uint64(_TRANSFER_SHIFT)) & np.uint64(TRANSFER_DRAWS - 1)
+        return service.view(np.int64), jitter.view(np.int64), transfer.view(np.int64)
 
     @staticmethod
     def row(table: np.ndarray, n: Any) -> np.ndarray:
@@ -66,44 +117,12 @@ class BatchOps:
 
     @staticmethod
     def sites(count: int) -> list:
-        """Handles of sites 1 to count - 1, all at once."""
+        """Rows of sites 1 to count - 1, all at once."""
         return [slice(1, count)] if count > 1 else []
-
-    @staticmethod
-    def pick(table: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Look up a constant table (n,) at (B,) indices."""
-        return table.take(index)
-
-    def at(self, table: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """Read a (K, B) table at one row per column."""
-        return table.take(row * self.batch + self.columns)
-
-    def put(self, table: np.ndarray, row: np.ndarray, value: np.ndarray) -> None:
-        """Write a (K, B) table at one row per column."""
-        table.put(row * self.batch + self.columns, value)
-
-    @staticmethod
-    def floor(x: np.ndarray) -> np.ndarray:
-        """Round down non-negative numbers to integers for look-ups."""
-        return x.astype(np.int64)
-
-    @staticmethod
-    def noise(words: np.ndarray, placement: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Quantile indices (service, jitter, transfer) of a request at a placement."""
-        word = placement.astype(np.uint64)
-        word += np.uint64(1)
-        word *= GOLDEN
-        word += words
-        bits = mix64(word).view(np.int64)
-        return (
-            bits & (SERVICE_DRAWS - 1),
-            (bits >> SERVICE_BITS) & (JITTER_DRAWS - 1),
-            (bits >> (SERVICE_BITS + JITTER_BITS)) & (TRANSFER_DRAWS - 1),
-        )
 
 
 class ScalarOps:
-    """The same operations on plain floats, for a batch of one. Tables with a site axis are lists."""
+    """The same operations on plain floats, for a batch of one. Site tables are lists."""
 
     batch = 1
 
@@ -124,8 +143,8 @@ class ScalarOps:
 
     @staticmethod
     def table(values: Any) -> Any:
-        """A constant table, looked up by `pick`; large ones stay packed and yield plain numbers."""
-        array = np.ascontiguousarray(BatchOps.table(values))
+        """A constant table; large ones stay packed and yield plain numbers."""
+        array = np.ascontiguousarray(as_table(values))
         return array.tolist() if array.size <= LARGE_TABLE else memoryview(array)
 
     @staticmethod
@@ -133,15 +152,50 @@ class ScalarOps:
         """State of ``rows`` numbers."""
         return [float(value)] * rows
 
-    @staticmethod
-    def constant(value: float) -> float:
-        """State of one number."""
-        return float(value)
+    constant = staticmethod(float)
 
     @staticmethod
     def integers(rows: int | None, values: Any) -> Any:
         """Integer state: a list from a value per row, or one integer."""
         return int(values) if rows is None else [int(v) for v in values]
+
+    @staticmethod
+    def pick(table: Any, index: int) -> Any:
+        """Look up a table; a plain number stands for itself."""
+        return table if isinstance(table, float | int) else table[index]
+
+    @staticmethod
+    def handle(row: int) -> int:
+        """Address of a row."""
+        return row
+
+    @staticmethod
+    def read(table: list, start: int, handle: int) -> Any:
+        """Read row ``start + row`` of a site table."""
+        return table[start + handle]
+
+    @staticmethod
+    def write(table: list, handle: int, value: Any) -> None:
+        """Write a row of a site table."""
+        table[handle] = value
+
+    @staticmethod
+    def write_where(table: list, row: int, condition: bool, value: Any) -> None:
+        """Write a row of a site table where a condition holds."""
+        if condition:
+            table[row] = value
+
+    floor = staticmethod(int)
+
+    @staticmethod
+    def noise(words: int, salt: int) -> tuple[int, int, int]:
+        """Quantile indices (service, jitter, transfer) of a request at the placement with this salt."""
+        word = ((words ^ salt) * _MULTIPLIER) & _MASK64
+        return (
+            word >> _SERVICE_SHIFT,
+            (word >> _JITTER_SHIFT) & (JITTER_DRAWS - 1),
+            (word >> _TRANSFER_SHIFT) & (TRANSFER_DRAWS - 1),
+        )
 
     @staticmethod
     def row(table: Any, n: int) -> Any:
@@ -155,32 +209,5 @@ class ScalarOps:
 
     @staticmethod
     def sites(count: int) -> list[int]:
-        """Handles of sites 1 to count - 1, one by one."""
+        """Rows of sites 1 to count - 1, one by one."""
         return list(range(1, count))
-
-    @staticmethod
-    def pick(table: list, index: int) -> float:
-        """Look up a constant table."""
-        return table[index]
-
-    at = pick
-
-    @staticmethod
-    def put(table: list, row: int, value: float) -> None:
-        """Write one row of the state."""
-        table[row] = value
-
-    floor = staticmethod(int)
-
-    @staticmethod
-    def noise(words: int, placement: int) -> tuple[int, int, int]:
-        """Quantile indices (service, jitter, transfer) of a request at a placement."""
-        x = (words + (placement + 1) * 0x9E3779B97F4A7C15) & _MASK64
-        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
-        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK64
-        x ^= x >> 31
-        return (
-            x & (SERVICE_DRAWS - 1),
-            (x >> SERVICE_BITS) & (JITTER_DRAWS - 1),
-            (x >> (SERVICE_BITS + JITTER_BITS)) & (TRANSFER_DRAWS - 1),
-        )

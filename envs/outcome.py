@@ -26,14 +26,6 @@ class Outcome:
 
     placement: Number
     issued_ms: Number
-    link_wait_ms: Number
-    upload_ms: Number
-    rtt_ms: Number
-    recovery_ms: Number
-    node_wait_ms: Number
-    service_ms: Number
-    latency_ms: Number
-    missed: Number
     compute_energy_j: Number
     radio_energy_j: Number
     network_energy_j: Number
@@ -45,6 +37,14 @@ class Outcome:
     carbon_mg_marginal: Number
     carbon_mg_attributional: Number
     accuracy_miou: Number
+    link_wait_ms: Number = None
+    upload_ms: Number = None
+    rtt_ms: Number = None
+    recovery_ms: Number = None
+    node_wait_ms: Number = None
+    service_ms: Number = None
+    latency_ms: Number = None
+    missed: Number = None
     energy_j: Number = None  # of the scenario's account
     carbon_mg: Number = None  # of the scenario's account
     reward_terms: dict[str, Number] = field(default_factory=dict)

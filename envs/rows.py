@@ -1,31 +1,33 @@
-"""The rows of the world: which row holds what, so that physics and telemetry find their columns."""
+"""The rows of the world: which row holds what, so that physics and telemetry find their columns.
+
+Truth comes first, grouped so that one handle reads all of a link's (or node's) values: the rows
+``start[kind] + i`` hold value ``kind`` of link or node i. Then come the encoded telemetry features and the believed
+values that predictions are made from.
+"""
 
 from __future__ import annotations
 
 from .observation import ObservationTable
-from .schema import Scenario
+from .schema import LOCAL, Scenario
+
+LINK_ROWS = ("rtt_ms", "jitter_ms", "ms_per_kb", "blocked_until_ms", "path", "network_carbon")
+NODE_ROWS = ("level", "carbon")
 
 
 class RowLayout:
-    """Positions of the second-by-second values of a tape.
-
-    Row 0 is always zero: the device has no link, so its placements read it.
-    Truth rows come first, then what the telemetry shows (encoded features, then believed values).
-    """
+    """Positions of the second-by-second values of a tape."""
 
     def __init__(self, scenario: Scenario, table: ObservationTable) -> None:
         """Number the rows of a scenario."""
-        names = ["zero"]
-        for link in scenario.links:
-            names += [f"{link}:rtt_ms", f"{link}:jitter_ms", f"{link}:ms_per_kb", f"{link}:blocked_until_ms"]
-            names += [f"{link}:path"]
-        names += [f"{node}:level" for node in scenario.nodes]
-        names += [f"{zone}:carbon" for zone in scenario.zones]
-        self.truth_rows = len(names)
+        names: list[str] = []
+        self.start: dict[str, int] = {}
+        for kinds, owners in ((LINK_ROWS, list(scenario.links)), (NODE_ROWS, [LOCAL, *scenario.nodes])):
+            for kind in kinds:
+                self.start[kind] = len(names)
+                names += [f"{owner}:{kind}" for owner in owners]
         features = [f.name for f in table.features if f.clock == "second"]
         self.features = slice(len(names), len(names) + len(features))
         names += [f"feature:{name}" for name in features]
-        # Believed values that the encoder needs to predict latencies, in physical units.
         names += [f"{p.name}:believed_ms" for p in scenario.placements]
         names += [f"{link}:believed_ms_per_kb" for link in scenario.links]
         self.index = {name: i for i, name in enumerate(names)}

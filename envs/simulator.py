@@ -21,7 +21,8 @@ from .outcome import Outcome
 from .reward import Reward
 from .scenario import load_scenario, scenario_sha256
 from .schema import Scenario
-from .site import Constants, Site
+from .constants import Constants
+from .site import Site
 from .state import State
 from .tape import Part, Tape, draw_tape
 
@@ -78,7 +79,7 @@ class Simulator:
         self.table = self.site.table
         self.placement_names = self.site.placement_names
         self.ops: Any = ScalarOps() if self.plain else BatchOps(batch)
-        self.constants: Constants = self.site.constants(self.ops)
+        self.constants: Constants = Constants(self.site, self.ops)
         self._encoder = Encoder(self.site, self.ops)
         self._reward = Reward(scenario, self.ops)
         self._all_allowed = np.ones((batch, len(self.placement_names)), dtype=bool)
@@ -161,21 +162,22 @@ class Simulator:
                 self._features = column[self.site.rows.features]
             return
         second = np.broadcast_to(np.asarray(second), (self.batch,))
-        if self._second is None:
+        first = self._second is None
+        if first:
+            span = self.site.rows.features
             self._second = np.full(self.batch, -1)
             self.world = np.empty((rows.shape[0], self.batch), dtype=np.float64)
-            self._features = np.empty((len(self._features_range()), self.batch), dtype=np.float32)
+            self._features = np.empty((span.stop - span.start, self.batch), dtype=np.float32)
         changed = np.flatnonzero(second != self._second)
         if changed.size:
             at = np.minimum(second[changed], self._last_row)
-            fresh = rows[:, at, changed]
-            self.world[:, changed] = fresh
-            self._features[:, changed] = fresh[self.site.rows.features]
+            fresh = rows.reshape(len(rows), -1).take(at * self.batch + changed, axis=1)
+            if changed.size == self.batch:
+                self.world[...], self._features[...] = fresh, fresh[self.site.rows.features]
+            else:
+                self.world[:, changed] = fresh
+                self._features[:, changed] = fresh[self.site.rows.features]
             self._second = second
-
-    def _features_range(self) -> range:
-        span = self.site.rows.features
-        return range(span.start, span.stop)
 
     # -- stepping ---------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ _RULES = (
         "-+0123456789.",
     ),
     ("tag:yaml.org,2002:null", r"^(?:null|~|)$", "n~"),
+    ("tag:yaml.org,2002:merge", r"^<<$", "<"),  # of YAML 1.1: `<<: *anchor` takes over an anchor's keys
 )
 
 
@@ -34,7 +35,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         first: dict[str, yaml.Node] = {}
         for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:str":
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 raise yaml.MarkedYAMLError(None, None, "a key must be text (quote it)", key.start_mark)
             if key.value in first:
                 line = first[key.value].start_mark.line + 1

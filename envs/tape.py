@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .errors import InputError
 from .link_sources import LinkRows, draw_link, require_traces
 from .node_loads import draw_load
-from .schema import ClosedLoop, Periodic, Poisson, Scenario, TraceArrivals
+from .schema import LOCAL, ClosedLoop, Periodic, Poisson, Scenario, TraceArrivals
 from .site import Site
 from .streams import Stream, episode_keys, mix64, salt
 from .telemetry import fill_telemetry
@@ -130,7 +130,7 @@ def row_count(scenario: Scenario) -> int:
 def _fill_truth(
     rows: F32, site: Site, links: dict[str, LinkRows], loads: dict[str, F32], zones: dict[str, F32], warmup: int
 ) -> None:
-    layout = site.rows
+    layout, scenario = site.rows, site.scenario
     for (name, link), transfer in zip(links.items(), site.transfers, strict=True):
         world = link.world
         rows[layout[f"{name}:rtt_ms"]] = world.rtt_ms
@@ -139,12 +139,13 @@ def _fill_truth(
         rows[layout[f"{name}:blocked_until_ms"]] = _blocked_until_ms(world.blocked, warmup)
         if transfer is not None:
             rows[layout[f"{name}:path"]] = transfer.path_bin(world.loss, link.rate_mbps, world.rtt_ms)
-    for k, name in enumerate(site.scenario.nodes, start=1):
+        rows[layout[f"{name}:network_carbon"]] = zones[scenario.links[name].network_zone]
+    rows[layout[f"{LOCAL}:carbon"]] = zones[scenario.device.zone]
+    for k, (name, node) in enumerate(scenario.nodes.items(), start=1):
         bank = site.banks[k]
         if name in loads and bank is not None:
             rows[layout[f"{name}:level"]] = bank.level_of(loads[name])
-    for name, truth in zones.items():
-        rows[layout[f"{name}:carbon"]] = truth
+        rows[layout[f"{name}:carbon"]] = zones[node.zone]
 
 
 def _blocked_until_ms(blocked: npt.NDArray[np.bool_], warmup: int) -> F32:

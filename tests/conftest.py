@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from carbonpilot.envs.scenario import merge
 from carbonpilot.envs.schema import Scenario
@@ -106,3 +109,56 @@ def tiny_scenario():
         return validated(Scenario, merge(copy.deepcopy(TINY), changes), "tiny")
 
     return build
+
+
+class TrainingLab:
+    """Small training runs: short episodes of the flagship, few environments, small batches."""
+
+    small_ppo = {  # noqa: RUF012
+        "num_envs": 8,
+        "n_steps": 32,
+        "batch_size": 128,
+        "n_epochs": 2,
+        "normalizer_steps": 20,
+        "evaluations": 2,
+        "evaluation_episodes": 2,
+    }
+    small_dqn = {  # noqa: RUF012
+        "num_envs": 8,
+        "batch_size": 64,
+        "updates_per_vector_step": 1,
+        "buffer_size": 1024,
+        "learning_starts": 128,
+        "target_update_steps": 128,
+        "normalizer_steps": 20,
+        "evaluations": 2,
+        "evaluation_episodes": 2,
+    }
+    small = {"ppo": small_ppo, "dqn": small_dqn}  # noqa: RUF012
+    rollout = 8 * 32  # environment steps between two updates of the small PPO
+
+    @staticmethod
+    def site(folder: Path, **changes: str) -> Path:
+        """Write a scenario like the flagship with episodes of 40 requests; returns its path."""
+        lines = ["extends: metro", "name: short-site", "description: Short episodes for tests."]
+        lines += ["episode: {requests: 40}", *(f"{key}: {value}" for key, value in changes.items())]
+        file = folder / "short-site.yaml"
+        file.write_text("\n".join(lines) + "\n")
+        return file
+
+    def train(self, site: Path, out: Path, steps: int, algo: str = "ppo", **options: Any) -> tuple[Any, str]:
+        """Train with small settings; returns the result and what was printed."""
+        from carbonpilot.agents.train import train
+
+        console = Console(file=io.StringIO(), width=200)
+        settings = {**self.small[algo], **options.pop("settings", {})}
+        result = train(
+            site, algo, steps, options.pop("seed", 5), out, settings=settings, console=console, **options
+        )
+        return result, console.file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def lab() -> TrainingLab:
+    """Small training runs."""
+    return TrainingLab()

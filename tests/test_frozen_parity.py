@@ -114,20 +114,36 @@ def test_the_comparison_sees_a_difference():
     assert min(parity.numpy_error, parity.onnx_error) > 1e-5
 
 
+class Square(FixedNormalizer):
+    def forward(self, observations):
+        return observations**2
+
+
 @pytest.mark.parametrize(
     ("policy_kwargs", "message"),
     [
-        ({"activation_fn": nn.ELU}, "ReLU or Tanh"),
-        ({"features_extractor_class": type("Mine", (FixedNormalizer,), {"forward": lambda s, x: x})}, "as frozen|"),
+        ({"activation_fn": nn.ELU}, "Only Linear layers with ReLU or Tanh between all"),
+        (
+            {**normaliser(np.zeros(9), np.ones(9)), "features_extractor_class": Square},
+            "of kind Square cannot",
+        ),
     ],
 )
 def test_what_a_bundle_cannot_hold_is_refused(policy_kwargs, message):
-    env = Noise()
-    if "features_extractor_class" in policy_kwargs:
-        policy_kwargs["features_extractor_kwargs"] = {"mean": np.zeros(9), "std": np.ones(9)}
-    model = PPO("MlpPolicy", env, policy_kwargs=policy_kwargs, device="cpu", n_steps=64)
+    model = DQN("MlpPolicy", Noise(), policy_kwargs=policy_kwargs, device="cpu")
     with pytest.raises(InputError, match=message):
         extract_network(model)
+
+
+def test_spaces_that_a_bundle_cannot_hold_are_refused():
+    env = Noise()
+    env.action_space = gymnasium.spaces.Box(-1, 1, (2,))
+    with pytest.raises(InputError, match="Only Discrete actions from 0"):
+        extract_network(PPO("MlpPolicy", env, device="cpu", n_steps=64))
+    env = Noise()
+    env.observation_space = gymnasium.spaces.Discrete(4)
+    with pytest.raises(InputError, match="Only observations of one dimension"):
+        extract_network(DQN("MlpPolicy", env, device="cpu"))
 
 
 def test_the_normaliser_is_fixed_and_checks_its_numbers():

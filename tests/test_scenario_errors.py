@@ -177,6 +177,14 @@ def test_yaml_words_are_not_taken_for_something_else():
     }
 
 
+def test_an_anchor_is_taken_over_and_overridden_once():
+    text = "a: &base\n  x: 1\n  deep: {y: 2}\nb:\n  <<: *base\n  x: 3\nc:\n  <<: *base\n"
+    base = {"x": 1, "deep": {"y": 2}}
+    assert parse_yaml(text, "x") == {"a": base, "b": {**base, "x": 3}, "c": base}
+    with pytest.raises(ScenarioError, match="line 7, column 3: not valid YAML: duplicate key 'x'"):
+        parse_yaml(text.replace("c:", "  x: 4\nc:"), "x")
+
+
 def test_unknown_name_offers_the_nearest(monkeypatch, tmp_path):
     monkeypatch.setattr("carbonpilot.envs.scenario.SCENARIOS", tmp_path)
     (tmp_path / "metro.yaml").write_text("")

@@ -1,1 +1,1 @@
-"""How long an upload takes: the TCP model and the empirical one."""
+"""How long an upload takes: one TCP connection, and the papers' fitted delays."""

@@ -1,0 +1,66 @@
+# `make demo` and `make test` need nothing but Python 3.10 or newer and make; everything goes into .venv.
+#   make install  demo  test  check  bench  clean
+# Another Python: make test PYTHON=python3.12     Options for pip: make install PIP_FLAGS=...
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+PYTEST_FLAGS ?= --numprocesses auto --dist loadfile
+
+VENV := .venv
+BIN := $(VENV)/bin
+CARBONPILOT := $(BIN)/carbonpilot
+INSTALLED := $(VENV)/.installed
+
+DEMO := runs/demo
+DEMO_STEPS ?= 500000
+DEMO_EPISODES ?= 100
+
+# One thread each: the tests and the demo run their own processes side by side.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench clean
+
+help:
+	@echo "make install   set everything up in $(VENV)"
+	@echo "make demo      train an agent on the flagship site, benchmark it, write report and plots"
+	@echo "make test      run all tests"
+	@echo "make check     lint, format, types, import arrows"
+	@echo "make bench     measure speed"
+	@echo "make clean     remove $(VENV) and caches; keeps runs/"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "CarbonPilot needs Python 3.10 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+demo: install
+	@rm -rf $(DEMO)
+	$(CARBONPILOT) train metro --algo ppo --steps $(DEMO_STEPS) --seed 0 --out $(DEMO)/ppo
+	$(CARBONPILOT) benchmark metro --policy $(DEMO)/ppo --episodes $(DEMO_EPISODES) --seed 0 \
+	  --json $(DEMO)/benchmark.json --html $(DEMO)/report.html --plots $(DEMO)/plots
+	@echo
+	@echo "Report: $(DEMO)/report.html    Plots: $(DEMO)/plots"
+	@echo "Energy and CO2 of the training itself: $(DEMO)/ppo/emissions.json"
+	@echo "Training curves: $(BIN)/tensorboard --logdir $(DEMO)/ppo/tb"
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+bench: install
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

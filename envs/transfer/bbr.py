@@ -1,0 +1,175 @@
+"""BBR version 1 as Linux runs it, a round at a time.
+
+Sources: Cardwell et al. 2016 (doi 10.1145/3012426.3022184), draft-cardwell-iccrg-bbr-congestion-control-00,
+draft-cheng-iccrg-delivery-rate-estimation-00, Linux net/ipv4/tcp_bbr.c.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .connection import F64, INITIAL_WINDOW, Connection, Path, Round
+
+HIGH_GAIN = 2.885  # 2 / ln 2, Cardwell 2016, Startup
+PACING_MARGIN = 0.99  # Linux bbr_pacing_margin_percent = 1
+CWND_GAIN = 2.0  # Cardwell 2016: cwnd is two bandwidth-delay products
+CYCLE = np.array([1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # Cardwell 2016, ProbeBW
+FILTER_ROUNDS = 10.0  # Cardwell 2016: window of the bandwidth max-filter
+EXTRA_ROUNDS = 5.0  # Linux bbr_extra_acked_win_rtts
+EXTRA_MAX_MS = 100.0  # Linux bbr_extra_acked_max_us
+MIN_WINDOW = 4.0  # Cardwell 2016
+GROWTH = 1.25  # Cardwell 2016: the pipe is full after three rounds that do not grow by 25 %
+FULL_ROUNDS = 3.0
+MIN_RTT_WINDOW_MS = 10_000.0  # Cardwell 2016
+PROBE_RTT_MS = 200.0  # Cardwell 2016
+
+
+class Bbr(Connection):
+    """Rows of BBR connections (M,)."""
+
+    def __init__(self, path: Path) -> None:
+        """Open connections in Startup; the first pacing rate is the initial window in one RTT."""
+        super().__init__(path)
+        size = self.cwnd.size
+        # Windowed maximum: the best three of ten rounds (Linux lib/win_minmax.c).
+        self.best = np.zeros((size, 3))
+        self.best_round = np.zeros((size, 3))
+        self.round_count = np.zeros(size)
+        self.pace = HIGH_GAIN * INITIAL_WINDOW / path.rtt_ms
+        self.min_rtt_ms = path.rtt_ms.astype(float)
+        self.min_rtt_at_ms = np.zeros(size)
+        self.full = np.zeros(size, dtype=bool)  # the pipe was found full: ProbeBW from then on
+        self.full_bw = np.zeros(size)
+        self.full_count = np.zeros(size)
+        self.phase = np.full(size, 2.0)
+        self.extra = np.zeros((size, 2))  # excess acked over what the model expects, two windows
+        self.extra_rounds = np.zeros(size)
+        self.probe_rtt_until_ms = np.full(size, -1.0)
+        self.conserve = np.zeros(size)  # window of the round after a loss, 0: none
+        self.flight = np.zeros(size)  # delivered in the round before, 0 at the start of an upload
+        self.flight_ms = np.zeros(size)
+        self.tail_share = np.ones(size)  # share of the last flight acked after the resending began
+        self.last_rtt_ms = path.rtt_ms.astype(float)
+
+    def begin(self, segments: F64) -> None:
+        """Start an upload; after idling ProbeBW paces at the estimate itself (Linux bbr_cwnd_event)."""
+        super().begin(segments)
+        self.flight = np.zeros(segments.size)
+        self.conserve = np.zeros(segments.size)
+        self.pace = np.where(self.full, PACING_MARGIN * self.best[:, 0], self.pace)
+
+    def pacing(self) -> F64:
+        """Segments per ms (M,)."""
+        return self.pace
+
+    def quantum(self) -> F64:
+        """Segments that leave in one piece: about 1 ms of data, at least two (Linux bbr_tso_segs_goal)."""
+        return np.clip(np.floor(self.pace), 2.0, 44.0)
+
+    def window(self) -> F64:
+        """Segments that may be in flight (M,)."""
+        window = np.where(self.conserve > 0, np.minimum(self.conserve, self.cwnd), self.cwnd)
+        window = np.where(self.now_ms < self.probe_rtt_until_ms, MIN_WINDOW, window)
+        return np.maximum(np.floor(window), 1.0)
+
+    def after_idle(self, idle_ms: F64, rto_ms: F64) -> None:
+        """BBR keeps its model while idle (Linux: no slow start after idle with cong_control)."""
+
+    def on_round(self, path: Path, seen: Round) -> None:
+        """Update the model of the path and what follows from it."""
+        self.round_count += 1.0
+        first = self.rounds == 0
+        sample = self._sample(first, seen)
+        # A flight sent after idling is marked application-limited; later rounds are not (Linux tcp_rate.c).
+        use = (~first | (sample >= self.best[:, 0])) & (sample > 0)
+        self._filter(use, sample)
+        self._check_full(~first)
+        self._min_rtt(first, seen)
+        self._extra_acked(first, seen)
+        self._cycle(first, seen)
+        self._set_window(seen)
+        self.flight = seen.delivered
+        self.flight_ms = np.maximum(seen.rtt_ms, seen.spread_ms)
+        self.tail_share = np.where(seen.lost > 0, 1.0 - seen.first_loss, 1.0)
+        self.last_rtt_ms = seen.rtt_ms
+
+    def _sample(self, first: np.ndarray, seen: Round) -> F64:
+        # Delivery rate: delivered / max(send time, ack time), draft-cheng section 3.2.
+        fresh = seen.delivered / (seen.rtt_ms + seen.spread_ms)
+        share = np.where(seen.fresh_sent > 0, 1.0, self.tail_share)
+        running = np.maximum(self.flight * share, 1.0) / np.maximum(seen.rtt_ms, self.flight_ms)
+        return np.where(first, fresh, running)
+
+    def _filter(self, use: np.ndarray, sample: F64) -> None:
+        """Kathleen Nichols' windowed maximum (Linux lib/win_minmax.c)."""
+        b, r, now = self.best, self.best_round, self.round_count
+        fresh = use & ((sample >= b[:, 0]) | (now - r[:, 2] > FILTER_ROUNDS))
+        second = use & ~fresh & (sample >= b[:, 1])
+        third = use & ~fresh & ~second & (sample >= b[:, 2])
+        b[fresh] = sample[fresh, None]
+        r[fresh] = now[fresh, None]
+        b[second, 1:] = sample[second, None]
+        r[second, 1:] = now[second, None]
+        b[third, 2] = sample[third]
+        r[third, 2] = now[third]
+        old = np.flatnonzero(use & ~fresh)
+        for _ in range(2):
+            old = old[now[old] - r[old, 0] > FILTER_ROUNDS]
+            b[old, :2], r[old, :2] = b[old, 1:], r[old, 1:]
+            b[old, 2], r[old, 2] = sample[old], now[old]
+        aged = np.flatnonzero(use & ~fresh)
+        age = now[aged] - r[aged, 0]
+        quarter = aged[(age > FILTER_ROUNDS / 4) & (r[aged, 1] == r[aged, 0])]
+        b[quarter, 1:], r[quarter, 1:] = sample[quarter, None], now[quarter, None]
+        half = aged[(age > FILTER_ROUNDS / 2) & (r[aged, 2] == r[aged, 1])]
+        b[half, 2], r[half, 2] = sample[half], now[half]
+
+    def _check_full(self, counted: np.ndarray) -> None:
+        who = counted & ~self.full
+        grew = self.best[:, 0] >= GROWTH * self.full_bw
+        self.full_bw = np.where(who & grew, self.best[:, 0], self.full_bw)
+        self.full_count = np.where(who, np.where(grew, 0.0, self.full_count + 1.0), self.full_count)
+        self.full |= self.full_count >= FULL_ROUNDS
+
+    def _min_rtt(self, first: np.ndarray, seen: Round) -> None:
+        expired = self.now_ms - self.min_rtt_at_ms > MIN_RTT_WINDOW_MS
+        lower = (seen.rtt_ms <= self.min_rtt_ms) | expired
+        self.min_rtt_ms = np.where(lower, seen.rtt_ms, self.min_rtt_ms)
+        self.min_rtt_at_ms = np.where(lower, self.now_ms, self.min_rtt_at_ms)
+        # ProbeRTT, unless the sample came after idling (Linux bbr_update_min_rtt, idle_restart).
+        enter = expired & ~first
+        until = self.now_ms + seen.duration_ms + PROBE_RTT_MS
+        self.probe_rtt_until_ms = np.where(enter, until, self.probe_rtt_until_ms)
+
+    def _extra_acked(self, first: np.ndarray, seen: Round) -> None:
+        # Acks bunch when the delay falls within an upload (Linux bbr_update_ack_aggregation).
+        fall_ms = np.where(first, 0.0, np.maximum(self.last_rtt_ms - seen.rtt_ms, 0.0))
+        excess = np.minimum(self.best[:, 0] * np.minimum(fall_ms, EXTRA_MAX_MS), np.minimum(self.flight, self.cwnd))
+        self.extra_rounds += 1.0
+        turn = np.flatnonzero(self.extra_rounds >= EXTRA_ROUNDS)
+        self.extra[turn, 1] = self.extra[turn, 0]
+        self.extra[turn, 0] = 0.0
+        self.extra_rounds[turn] = 0.0
+        self.extra[:, 0] = np.maximum(self.extra[:, 0], excess)
+
+    def _cycle(self, first: np.ndarray, seen: Round) -> None:
+        # A phase lasts at least one minimum RTT, so a long round covers several (Linux bbr_is_next_cycle_phase).
+        steps = np.clip(np.floor(seen.duration_ms / self.min_rtt_ms), 1.0, 8.0)
+        self.phase = np.where(self.full, (self.phase + np.where(first, 1.0, steps)) % 8.0, self.phase)
+        gain = np.where(self.full, CYCLE[self.phase.astype(np.intp)], HIGH_GAIN)
+        pace = PACING_MARGIN * gain * self.best[:, 0]
+        # Before the pipe is full the rate only rises (Linux bbr_set_pacing_rate).
+        self.pace = np.where(self.full, pace, np.maximum(self.pace, pace))
+
+    def _set_window(self, seen: Round) -> None:
+        gain = np.where(self.full, CWND_GAIN, HIGH_GAIN)
+        target = gain * self.best[:, 0] * self.min_rtt_ms + 3.0 * self.quantum()  # Linux bbr_quantization_budget
+        target += np.where(self.full, self.extra.max(axis=1), 0.0)
+        target = np.maximum(2.0 * np.ceil(target / 2.0), MIN_WINDOW)
+        grown = self.cwnd + seen.delivered
+        grow = self.cwnd < target
+        self.cwnd = np.where(self.full, np.minimum(grown, target), np.where(grow, grown, self.cwnd))
+        self.cwnd = np.maximum(self.cwnd, MIN_WINDOW)
+        # Packet conservation in the round after a loss; a timeout starts again from one segment.
+        conserve = np.where(seen.lost > 0, np.maximum(seen.delivered, MIN_WINDOW), 0.0)
+        self.conserve = np.where(seen.timeout, 1.0, conserve)

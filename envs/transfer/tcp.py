@@ -1,0 +1,147 @@
+"""Uploads over warm TCP connections, simulated a round of packets at a time, many connections at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InputError
+from .bbr import Bbr
+from .connection import F64, MIN_RTO_MS, MSS_BYTES, WIRE_BYTES, Connection, Path, Round
+from .cubic import Cubic
+
+CONTROLS = {"cubic": Cubic, "bbr": Bbr}
+RACK_TIMER_MS = 2.0  # Linux TCP_TIMEOUT_MIN
+DUPTHRESH = 3.0  # RFC 8985 section 3: three later segments prove a loss at once
+MAX_ROUNDS = 5000  # a guard against paths that let nothing through
+
+
+def open_connections(congestion_control: str, path: Path) -> Cubic | Bbr:
+    """Open a warm connection on every row of the path."""
+    if congestion_control not in CONTROLS:
+        raise InputError(
+            f"Unknown congestion control '{congestion_control}'. Expected one of {sorted(CONTROLS)}."
+        )
+    return CONTROLS[congestion_control](path)
+
+
+def segments_per_ms(rate_mbps: float | F64) -> F64:
+    """Rate of the narrowest hop in segments per ms; the headers need their share."""
+    return np.asarray(rate_mbps, dtype=float) * 1e6 / 8.0 / WIRE_BYTES / 1000.0
+
+
+def simulate_uploads(
+    congestion_control: str,
+    rtt_ms: float,
+    rtt_jitter_ms: float,
+    loss: float,
+    rate_mbps: float,
+    payload_bytes: int,
+    n_uploads: int,
+    gap_ms: float = 100.0,
+    connections: int = 64,
+    seed: int = 0,
+) -> F64:
+    """Upload the same payload again and again over independent connections.
+
+    Args:
+        congestion_control: "cubic" or "bbr".
+        rtt_ms: mean round-trip time.
+        rtt_jitter_ms: standard deviation of its slow (100 ms) Gaussian offset.
+        loss: share of uplink packets lost, independently, 0 to below 1.
+        rate_mbps: rate of the narrowest hop, Mbit/s on the wire.
+        payload_bytes: size of one upload.
+        n_uploads: uploads of each connection.
+        gap_ms: an upload starts this long after the last one started, or at its end where that is later.
+        connections: independent connections M.
+        seed: of the random draws.
+
+    Returns:
+        (n_uploads, M) ms from the first byte sent to the reply received.
+    """
+    path = Path(*(np.full(connections, float(v)) for v in (rtt_ms, rtt_jitter_ms, loss)), segments_per_ms(
+        np.full(connections, rate_mbps)
+    ))
+    conn = open_connections(congestion_control, path)
+    rng = np.random.default_rng(seed)
+    segments = np.full(connections, np.ceil(payload_bytes / MSS_BYTES))
+    out = np.empty((n_uploads, connections))
+    for i in range(n_uploads):
+        out[i] = upload(conn, path, segments, rng)
+        idle = np.maximum(gap_ms - out[i], 0.0)
+        conn.now_ms += idle
+        conn.after_idle(idle, conn.srtt_ms + MIN_RTO_MS)
+    return out
+
+
+def upload(conn: Cubic | Bbr, path: Path, segments: F64, rng: np.random.Generator) -> F64:
+    """Carry one upload per connection to its end; the connections move on in place.
+
+    Returns:
+        (M,) ms from the first byte sent to the reply received.
+    """
+    conn.begin(segments)
+    work, road = conn.take(slice(None)), path
+    where = np.arange(segments.size)
+    for _ in range(MAX_ROUNDS):
+        done = _one_round(work, road, rng)
+        if done.any():
+            ended = np.flatnonzero(done)
+            conn.put(where[ended], work.take(ended))
+            keep = np.flatnonzero(~done)
+            if not keep.size:
+                break
+            work, road, where = work.take(keep), road.take(keep), where[keep]
+    else:
+        conn.put(where, work)
+    return conn.elapsed_ms.copy()
+
+
+def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.ndarray:
+    """Send one window, lose some of it, learn from it. Returns who has delivered everything (M,)."""
+    size = conn.cwnd.size
+    rtt = conn.draw_rtt(path, rng)
+    conn.first_rtt_ms = np.where(conn.rounds == 0, rtt, conn.first_rtt_ms)
+    todo = conn.fresh + conn.lost
+    pace, quantum, window = conn.pacing(), conn.quantum(), conn.window()
+    sent = np.minimum(np.minimum(todo, window), np.maximum(np.ceil(pace * rtt), 2.0))
+    resent = np.minimum(conn.lost, sent)
+    fresh_sent = sent - resent
+    spread = np.maximum(np.maximum(sent - quantum, 0.0) / pace, sent / path.rate)
+    last_flight = sent == todo
+    lost = rng.binomial(sent.astype(np.int64), path.loss).astype(float)
+    u_tail, u_place, u_new = rng.random((3, size))
+    any_lost = lost > 0
+    tail = last_flight & (u_tail * sent < lost)
+    per_loss = 1.0 / np.maximum(lost, 1.0)
+    last_place, first_place = u_place**per_loss, 1.0 - (1.0 - u_place) ** per_loss
+    new_loss = any_lost & (u_new > (resent / sent) ** lost)
+
+    # A lost tail: nothing later proves the loss, a timer must (RFC 8985 section 7; RFC 6298 in recovery).
+    rto = (conn.srtt_ms + MIN_RTO_MS) * conn.backoff  # RFC 6298 (2.3) with Linux' floor under the variance
+    alone = tail & ((lost == 1) | (resent > 0))
+    timeout = alone & (resent > 0)  # in recovery no probe is sent: a full timeout
+    answered = np.where(sent > 1, rtt, 0.0)  # the timer runs from the last ack
+    reorder = np.where(
+        last_flight & ((1.0 - last_place) * sent < DUPTHRESH), rtt / 4.0 + RACK_TIMER_MS, 0.0
+    )  # RFC 8985 section 6.2, step 4
+    duration = np.where(last_flight, rtt + spread, np.maximum(rtt, spread))
+    duration = np.where(last_flight & any_lost, rtt + spread * last_place + reorder, duration)
+    # A tail lost together with earlier segments is proved by their retransmission, one RTT later.
+    duration = np.where(tail & ~alone, 2.0 * rtt + spread, duration)
+    # One segment outstanding: the probe timer 2 SRTT + 200 ms is cut to the RTO (Linux, RFC 8985 section 7.2).
+    duration = np.where(alone, answered + spread + rto, duration)
+
+    seen = Round(
+        rtt_ms=rtt, sent=sent, delivered=sent - lost, lost=lost, new_loss=new_loss, first_loss=first_place,
+        fresh_sent=fresh_sent, spread_ms=spread, last_flight=last_flight, timeout=timeout,
+        window_limited=sent >= window, duration_ms=duration,
+    )
+    conn.srtt_ms += (rtt - conn.srtt_ms) / 4.0  # RFC 6298 (2.3), a few samples a round
+    conn.backoff = np.where(timeout, 2.0 * conn.backoff, 1.0)  # RFC 6298 (5.5)
+    conn.fresh -= fresh_sent
+    conn.lost += lost - resent
+    conn.on_round(path, seen)
+    conn.elapsed_ms += duration
+    conn.now_ms += duration
+    conn.rounds += 1.0
+    return last_flight & ~any_lost

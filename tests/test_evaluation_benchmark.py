@@ -1,0 +1,159 @@
+"""Playing policies on tapes: same tapes for all, names, folders, and the whole way on a small site."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from carbonpilot.agents.baselines import make_policy
+from carbonpilot.agents.benchmark import benchmark
+from carbonpilot.agents.degeneracy import ScenarioCheck, check_scenario, checks_page
+from carbonpilot.agents.policy import Policy
+from carbonpilot.agents.policy_registry import contestants, default_policies, resolve
+from carbonpilot.agents.report import as_json
+from carbonpilot.agents.rollout import evaluation_seeds, run_policy
+from carbonpilot.envs.errors import InputError
+from carbonpilot.envs.scenario import load_scenario
+from carbonpilot.envs.schema import Episode
+
+
+def short(name: str, requests: int):
+    return load_scenario(name).model_copy(update={"episode": Episode(requests=requests)})
+
+
+METRO = short("metro", 60)
+
+
+@pytest.fixture(scope="module")
+def played():
+    return benchmark(METRO, episodes=12, seed=4)
+
+
+def test_seeds_differ_between_benchmarks_and_grow_in_place():
+    assert len(set(evaluation_seeds(0, 300)) | set(evaluation_seeds(1, 300))) == 600
+    assert (evaluation_seeds(3, 10) == evaluation_seeds(3, 300)[:10]).all()
+
+
+def test_every_default_policy_is_there(played):
+    assert [r.name for r in played.results] == default_policies(METRO)
+    assert played.oracle.name == "oracle-per-request"
+    assert played.part == "evaluation"
+    assert all(r.requests == 12 * 60 for r in played.results)
+
+
+def test_json_of_a_real_run(played):
+    document = as_json(played)
+    shares = document["policies"]["always-local"]["placement_share"]
+    assert shares[METRO.placements[0].name] == 1.0
+    turns = document["policies"]["round-robin"]["placement_share"]
+    assert set(turns.values()) == {pytest.approx(1 / len(METRO.placements))}
+    regret = document["policies"]["oracle-per-request"]["regret_mg_per_request"]
+    assert regret["mean"] == 0.0
+    # Both accounts are there, the attributional one holds everything that the marginal one does.
+    for policy in document["policies"].values():
+        marginal = policy["carbon_mg_marginal_per_request"]["mean"]
+        assert policy["carbon_mg_attributional_per_request"]["mean"] >= marginal
+        assert policy["carbon_mg_per_request"]["mean"] == pytest.approx(marginal)
+
+
+def test_oracle_misses_no_more_than_any_static_placement(played):
+    misses = {r.name: r.metrics["slo_miss_rate"].mean() for r in played.results}
+    assert misses["oracle-per-request"] <= min(misses[r.name] for r in played.results if r.kind == "static")
+
+
+def test_same_benchmark_twice_is_the_same(played):
+    again = benchmark(METRO, episodes=12, seed=4)
+    assert as_json(again) == as_json(played)
+
+
+def test_chunks_give_the_same_episodes_as_one_batch():
+    seeds = evaluation_seeds(0, 7)
+    for name in ("random", "rtt-threshold", "round-robin"):
+        whole = run_policy(make_policy(name, METRO), METRO, seeds)
+        parts = run_policy(make_policy(name, METRO), METRO, seeds, batch=3)
+        np.testing.assert_array_equal(whole.placement, parts.placement)
+        np.testing.assert_array_equal(whole.latency_ms, parts.latency_ms)
+
+
+def test_all_policies_play_the_same_tapes_and_parts_differ():
+    seeds = evaluation_seeds(0, 5)
+    first = run_policy(make_policy("always-local", METRO), METRO, seeds)
+    again = run_policy(make_policy("always-local", METRO), METRO, seeds)
+    training = run_policy(make_policy("always-local", METRO), METRO, seeds, part="training")
+    np.testing.assert_array_equal(first.latency_ms, again.latency_ms)
+    assert (first.latency_ms != training.latency_ms).mean() > 0.5
+
+
+def test_progress_adds_up():
+    seen = []
+    benchmark(METRO, episodes=3, progress=lambda name, done, total: seen.append((name, done, total)))
+    assert {name for name, _, _ in seen} == set(default_policies(METRO))
+    done = [d for _, d, _ in seen]
+    assert done == sorted(done)
+    assert done[-1] == seen[-1][2] == len(default_policies(METRO)) * 3 * 60
+
+
+def test_a_single_episode_has_no_intervals():
+    document = as_json(benchmark(METRO, episodes=1))
+    assert document["policies"]["always-local"]["carbon_mg_per_request"]["ci95"] == [None, None]
+
+
+def test_names_resolve():
+    for name in [*default_policies(METRO), "oracle"]:
+        assert isinstance(resolve(name, METRO), Policy)
+    assert resolve("oracle", METRO).name == "oracle-per-request"
+    kinds = {c.name: c.kind for c in contestants(["always-local", "random", "oracle", "oracle"], METRO)}
+    assert kinds == {"always-local": "static", "random": "rule", "oracle-per-request": "oracle"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("always-locl", "Did you mean 'always-local'"),
+        ("rtt_threshold", "Did you mean 'rtt-threshold'"),
+        ("runs/nowhere", "does not exist"),
+    ],
+)
+def test_unknown_policies(name, message):
+    with pytest.raises(InputError, match=message):
+        benchmark(METRO, [name], episodes=2)
+
+
+def test_folder_that_is_neither_run_nor_bundle(tmp_path):
+    with pytest.raises(InputError, match="neither a bundle"):
+        resolve(str(tmp_path), METRO)
+    file = tmp_path / "model.zip"
+    file.write_bytes(b"")
+    with pytest.raises(InputError, match="is a file"):
+        resolve(str(file), METRO)
+
+
+def test_number_of_episodes_is_checked():
+    with pytest.raises(InputError, match="at least 1"):
+        benchmark(METRO, episodes=0)
+
+
+def test_khan_lan_is_degenerate_and_says_so():
+    """Table 2's energies on one grid: local emits least and meets the SLO (PAPERS.md, Khan (6))."""
+    check = check_scenario(short("khan-lan", 100), episodes=5)
+    assert check.best_static == "always-local"
+    assert check.best_static_excess == pytest.approx(0.0, abs=1e-6)
+    assert check.words == "nothing to win, and says so"
+
+
+@pytest.mark.parametrize(
+    ("compliance", "excess", "reason", "words", "passes"),
+    [
+        (1.0, 0.051, None, "worth learning", True),
+        (1.0, None, None, "worth learning", True),
+        (1.0, 0.049, None, "DEGENERATE", False),
+        (1.0, 0.049, "clean device", "nothing to win, and says so", True),
+        (0.985, 0.5, None, "NOT FEASIBLE", False),
+    ],
+)
+def test_check_verdicts(compliance, excess, reason, words, passes):
+    check = ScenarioCheck("site", "ab" * 32, compliance, 0.2, 0.3, 0.9, "always-local", excess, reason)
+    assert (check.words, check.passes) == (words, passes)
+    page = checks_page([check], "carbonpilot scenarios --check site", 200, 0)
+    assert words in page
+    assert "    carbonpilot scenarios --check site" in page
