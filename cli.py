@@ -36,7 +36,7 @@ app = typer.Typer(name="carbonpilot", no_args_is_help=True, pretty_exceptions_en
 scenarios_app = typer.Typer(invoke_without_command=True)
 traces_app = typer.Typer(no_args_is_help=True)
 reproduce_app = typer.Typer(no_args_is_help=True)
-app.add_typer(scenarios_app, name="scenarios", help="List the shipped scenarios, export their schema.")
+app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(traces_app, name="traces", help="Check and summarise trace files, fit the generators to them.")
 app.add_typer(reproduce_app, name="reproduce", help="Tables of the papers, theirs beside ours.")
 

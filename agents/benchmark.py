@@ -22,7 +22,7 @@ COMPLIANT_SHARE = 0.95
 # Below this share of the reference's carbon the oracle's saving is too small to divide by.
 LEAST_ROOM = 0.01
 TIME_BINS = 50
-CDF_POINTS = 1001
+CDF_POINTS = 2001
 
 F64 = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]

@@ -17,6 +17,7 @@ from ..envs.schema import Scenario
 from .baselines import static_names
 from .benchmark import PolicyResult, play
 from .policy_registry import STRONGEST_ORACLE, contestants
+from .scoreboard import percent
 
 # Both fixed by issue 2 ("The flagship family").
 FEASIBLE_SHARE = 0.99
@@ -148,16 +149,20 @@ def check_rows(checks: Iterable[ScenarioCheck]) -> list[list[str]]:
     return [
         [
             c.scenario,
-            f"{c.hindsight_compliance:.1%}",
+            percent(c.hindsight_compliance),
             f"{c.hindsight_mg:.3f}",
-            f"{c.local_compliance:.1%}",
-            f"{c.local_excess:+.1%}",
+            percent(c.local_compliance),
+            _signed(c.local_excess),
             c.best_static or "none",
-            "-" if c.best_static_excess is None else f"{c.best_static_excess:+.1%}",
+            "-" if c.best_static_excess is None else _signed(c.best_static_excess),
             c.words,
         ]
         for c in checks
     ]
+
+
+def _signed(change: float) -> str:
+    return f"{100 * change:+.1f} %"
 
 
 def write_checks_page(
@@ -183,8 +188,8 @@ def checks_page(checks: list[ScenarioCheck], command: str, episodes: int, seed: 
             "",
             f"{episodes} tapes of the evaluation part each, seed {seed}. An episode meets the SLO when the "
             "scenario's latency quantile does. A scenario of the flagship family is shipped when hindsight "
-            f"meets the SLO in at least {FEASIBLE_SHARE:.0%} of the episodes and no static placement that does "
-            f"so too comes within {LEAST_EXCESS:.0%} of hindsight's carbon; the honest checks, in which there "
+            f"meets the SLO in at least {percent(FEASIBLE_SHARE, 0)} of the episodes and no static placement that does "
+            f"so too comes within {percent(LEAST_EXCESS, 0)} of hindsight's carbon; the honest checks, in which there "
             "is next to nothing to win, say so themselves. Hindsight is the per-request oracle of Khan et al.: "
             "a plan over the whole episode can do better, so its compliance and its saving are lower bounds. "
             "No learned policy plays a part here.",

@@ -1,8 +1,8 @@
 """The frozen policy: a bundle's network in NumPy, fast enough to ask for every request.
 
 A decision is little more than its matrix products (see PERFORMANCE.md, section 3): biases ride along as one
-more input that is always 1, the normaliser's division sits in the first layer's weights, and every result
-lands in a buffer that was made once. The constant input is computed by the products themselves (0 times
+more input that is always 1, the normaliser's division sits in the first layer's weights where that is exact,
+and every result lands in a buffer that was made once. The constant input is computed by the products themselves (0 times
 every feature, plus 1), so a feature that is NaN or infinite turns it, and with it every output, into NaN:
 that is how a broken observation is noticed without looking at each feature.
 """
@@ -30,8 +30,16 @@ _subtract, _tanh, _maximum = np.subtract, np.tanh, np.maximum  # a look-up less,
 _WARNING_AS_ERROR = (RuntimeWarning, FloatingPointError)
 
 
+def divides_exactly(std: Floats) -> bool:
+    """True if every std is a power of two: then dividing the weights instead changes no bit of the result.
+
+    Otherwise it would: far from the mean, where terms are large and cancel, outputs would differ by 1e-4.
+    """
+    return bool((np.frexp(std)[0] == 0.5).all())
+
+
 def fold(arrays: Arrays, activation: str) -> list[Floats]:
-    """Fold biases, the constant channel and the division by std into one matrix per layer.
+    """Fold biases, the constant channel and, where exact, the division by std into one matrix per layer.
 
     Layer i maps (inputs, 1) to (outputs, 1), the last layer to its outputs alone. The mean is not folded: it
     is subtracted while the observation is copied, which costs nothing more and loses no digits.
@@ -40,7 +48,7 @@ def fold(arrays: Arrays, activation: str) -> list[Floats]:
     folded = []
     for i in range(count):
         weight = arrays[f"weight_{i}"].astype(np.float64)
-        if i == 0:
+        if i == 0 and divides_exactly(arrays["std"]):
             weight /= arrays["std"].astype(np.float64)[:, None]
         last = i == count - 1
         matrix = np.zeros((weight.shape[0] + 1, weight.shape[1] + (not last)))
@@ -66,6 +74,7 @@ class FrozenPolicy:
         """Prepare the matrices and the buffers for single decisions; ``load`` is the usual way in."""
         self.name, self.card = name, card
         self._mean = arrays["mean"]
+        self._std = None if divides_exactly(arrays["std"]) else arrays["std"]
         self._shape = self._mean.shape
         self._tanh = card["network"]["activation"] == "tanh"
         self._matrices = fold(arrays, card["network"]["activation"])
@@ -153,6 +162,8 @@ class FrozenPolicy:
 
     def _forward_one(self, observation: Floats) -> None:
         _subtract(observation, self._mean, self._centred)
+        if self._std is not None:
+            np.divide(self._centred, self._std, out=self._centred)
         if self._tanh:
             for dot, matrix, result, _ in self._hidden:
                 dot(matrix, result)
@@ -180,6 +191,8 @@ class FrozenPolicy:
         values, results, centred = self._batch_buffers(observations.shape[0])
         with np.errstate(invalid="ignore", over="ignore"):  # the check below says it better
             np.subtract(observations, self._mean, out=centred)
+            if self._std is not None:
+                np.divide(centred, self._std, out=centred)
             for matrix, result in zip(self._matrices, results, strict=True):
                 np.dot(values, matrix, out=result)
                 if result is not results[-1]:

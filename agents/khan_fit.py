@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -65,6 +66,7 @@ def _p50_p95(*independent: F64) -> F64:
     return np.quantile(total, [0.5, 0.95])
 
 
+@lru_cache
 def server_service() -> tuple[float, float]:
     """The server's service time as (p50, p95) of a lognormal, ms, from the LAN row of Table 1."""
     row = paper.TABLE_1["khan-lan"].offload

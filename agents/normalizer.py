@@ -14,16 +14,21 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from ..envs.errors import InputError
 
-# assumed: encoded features lie near one, so a spread below a hundredth of that is noise, not information;
-# dividing by less would blow up a feature that hardly moved on the training tapes.
-SMALLEST_STD = 0.01
+# assumed: encoded features lie near one, so a spread below 2**-6 of that is noise, not information; dividing
+# by less would blow up a feature that hardly moved on the training tapes.
+SMALLEST_STD = 2.0**-6
 
 
 def measure(observations: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return mean and standard deviation (F,) of observations (N, F); a spread below 0.01 counts as 0.01."""
+    """Return mean and spread (F,) of observations (N, F).
+
+    The spread is the standard deviation rounded to a power of two (so right within a factor of 1.42, which
+    is all that a network needs), and at least 2**-6. Division by a power of two is exact in float32, so the
+    frozen policy may fold it into its weights without changing a single bit.
+    """
     mean = observations.mean(axis=0, dtype=np.float64)
     std = np.maximum(observations.std(axis=0, dtype=np.float64), SMALLEST_STD)
-    return mean.astype(np.float32), std.astype(np.float32)
+    return mean.astype(np.float32), np.exp2(np.round(np.log2(std))).astype(np.float32)
 
 
 class FixedNormalizer(BaseFeaturesExtractor):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..envs.errors import MissingExtraError
 from ..envs.files import atomic_write_bytes
-from .benchmark import BenchmarkResult
+from .benchmark import BenchmarkResult, PolicyResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,8 +21,23 @@ if TYPE_CHECKING:
 DPI = 150
 # Okabe and Ito's palette, told apart with any common colour blindness (jfly.uni-koeln.de/color, 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-GREY = "#8a8a8a"
-DASHES: dict[str, Any] = {"static": (0, (1, 1.2)), "rule": (0, (5, 2)), "oracle": "-", "learned": "-"}
+# In the order of the legend. Learned policies and the oracle are solid, rules dashed, static ones dotted.
+KIND_STYLES: dict[str, dict[str, Any]] = {
+    "learned": {
+        "colours": ("#D55E00", "#CC79A7", "#E69F00"),
+        "linestyle": "-",
+        "linewidth": 2.6,
+        "zorder": 5,
+    },
+    "oracle": {"colours": ("#000000",), "linestyle": "-", "linewidth": 2.2, "zorder": 2},
+    "rule": {
+        "colours": ("#0072B2", "#009E73", "#56B4E9", "#E69F00"),
+        "linestyle": (0, (5, 2)),
+        "linewidth": 1.5,
+        "zorder": 4,
+    },
+    "static": {"colours": COLOURS, "linestyle": (0, (1, 1.2)), "linewidth": 1.5, "zorder": 3},
+}
 MARKERS = {"static": "s", "rule": "o", "oracle": "*", "learned": "D"}
 
 
@@ -58,12 +73,13 @@ def latency_cdf(result: BenchmarkResult) -> Figure:
     slo = result.scenario.slo
     figure, axes = _canvas(9.0, 5.4)
     quantiles = np.linspace(0, 1, len(result.results[0].latency_cdf_ms))
-    for policy, style in zip(result.results, _styles(result), strict=True):
+    for policy, style in _styled(result):
         # The share still waiting, on a logarithmic axis: that is where the objective lies.
         axes.plot(policy.latency_cdf_ms, 1 - quantiles, label=policy.name, **style)
     axes.axvline(slo.latency_ms, color="black", linewidth=1)
     axes.axhline(1 - slo.quantile, color="black", linewidth=1)
-    axes.text(slo.latency_ms, 1.02, f"SLO {slo.latency_ms:g} ms", ha="center", va="bottom", fontsize=9)
+    above = axes.get_xaxis_transform()
+    axes.text(slo.latency_ms, 1.01, f"SLO {slo.latency_ms:g} ms", transform=above, ha="center", fontsize=9)
     axes.set_yscale("log")
     axes.set_ylim(0.003, 1.0)
     ticks = [1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005]
@@ -81,22 +97,21 @@ def carbon_against_misses(result: BenchmarkResult) -> Figure:
     """Carbon per request against the share of requests that miss the SLO, with 95 % intervals."""
     figure, axes = _canvas(9.0, 5.4)
     limit = 100 * (1 - result.scenario.slo.quantile)
-    for policy, style in zip(result.results, _styles(result), strict=True):
+    for policy, style in _styled(result):
         estimates = result.estimates[policy.name]
-        x, y = estimates["slo_miss_rate"], estimates["carbon_mg_per_request"]
-        axes.errorbar(
-            100 * (x.mean or 0.0),
-            y.mean or 0.0,
-            xerr=_bars(x, 100),
-            yerr=_bars(y, 1),
-            fmt=MARKERS[policy.kind],
-            color=style["color"],
+        misses, carbon = estimates["slo_miss_rate"], estimates["carbon_mg_per_request"]
+        x, y = 100 * (misses.mean or 0.0), carbon.mean or 0.0
+        colour, order = style["color"], style["zorder"]
+        axes.errorbar(x, y, _bars(carbon, 1), _bars(misses, 100), color=colour, capsize=2, zorder=order)
+        axes.plot(
+            x,
+            y,
+            MARKERS[policy.kind],
+            color=colour,
             markersize=13 if policy.kind == "oracle" else 8,
-            markerfacecolor=style["color"] if policy.complies else "white",
-            elinewidth=1.2,
-            capsize=2,
+            markerfacecolor=colour if policy.complies else "white",
             label=policy.name,
-            zorder=style["zorder"],
+            zorder=order + 1,
         )
     axes.axvspan(limit, 100, color="#000000", alpha=0.06, linewidth=0)
     axes.axvline(limit, color="black", linewidth=1)
@@ -146,27 +161,16 @@ def _title(result: BenchmarkResult) -> str:
     return f"{result.scenario.name}, {result.episodes} {result.part} tapes"
 
 
-def _styles(result: BenchmarkResult) -> list[dict[str, Any]]:
-    """Line styles: learned policies and oracle strong and solid, rules dashed, static ones dotted."""
-    styles, colour_of_kind = [], {"learned": 0, "rule": 0, "static": 0}
-    # Colours that stay readable on white, learned ones first.
-    palettes = {
-        "learned": ("#D55E00", "#CC79A7", "#E69F00"),
-        "rule": ("#0072B2", "#009E73", "#56B4E9", "#E69F00"),
-        "static": COLOURS,
-    }
-    for policy in result.results:
-        if policy.kind == "oracle":
-            colour, width, order = "black", 2.2, 4
-        else:
-            palette = palettes[policy.kind]
-            colour = palette[colour_of_kind[policy.kind] % len(palette)]
-            colour_of_kind[policy.kind] += 1
-            width, order = (2.6, 5) if policy.kind == "learned" else (1.5, 3)
-        styles.append(
-            {"color": colour, "linestyle": DASHES[policy.kind], "linewidth": width, "zorder": order}
-        )
-    return styles
+def _styled(result: BenchmarkResult) -> list[tuple[PolicyResult, dict[str, Any]]]:
+    """Policies in the order of the legend with their line styles; learned ones and the oracle stand out."""
+    styled = []
+    for kind, style in KIND_STYLES.items():
+        shown = [r for r in result.results if r.kind == kind]
+        colours = style["colours"]
+        for i, policy in enumerate(shown):
+            line = {k: v for k, v in style.items() if k != "colours"}
+            styled.append((policy, {**line, "color": colours[i % len(colours)]}))
+    return styled
 
 
 def _bars(estimate: Any, factor: float) -> list[list[float]] | None:

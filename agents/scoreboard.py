@@ -38,6 +38,11 @@ COLUMNS = (
 NARROW_COLUMNS = (_CARBON, _P95, _MISSES, _MET, Column("gap %", "oracle_gap_closed", "{:.0%}"))
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """A share as it stands in a sentence: '12.3 %'."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def heading(result: BenchmarkResult) -> list[str]:
     """What was played, and what the words of the table mean."""
     s = result.scenario
@@ -45,7 +50,7 @@ def heading(result: BenchmarkResult) -> list[str]:
         f"{s.name}: {result.episodes} tapes of the {result.part} part, seed {result.seed}, "
         f"{s.episode.requests} requests each, the same for every policy. CO2 in the {s.account} account.",
         f"An episode meets the SLO when its p{100 * s.slo.quantile:g} latency is at most "
-        f"{s.slo.latency_ms:g} ms; a policy complies (*) when {COMPLIANT_SHARE:.0%} of its episodes do. "
+        f"{s.slo.latency_ms:g} ms; a policy complies (*) when {percent(COMPLIANT_SHARE, 0)} of its episodes do. "
         f"Brackets: 95 % intervals over the tapes ({RESAMPLES} paired resamples; Wilson for SLO met).",
         f"Gap closed: 0 % is {result.reference.name}, 100 % is {result.oracle.name}; it means something "
         "among policies that comply.",

@@ -20,6 +20,7 @@ from . import provenance
 from .algorithms import rollout_steps
 from .normalizer import measure
 from .run_dir import Checkpoint, RunDir
+from .tracking import grid_intensity
 from .training_config import DqnConfig, PpoConfig, load_training_config
 
 # A moved trace folder is still the same run; its fingerprint tells whether the files are the same.
@@ -88,6 +89,7 @@ def make_plan(
     if traces is not None and not Path(traces).is_dir():
         raise InputError(f"Trace folder {traces} does not exist.")
     settings, section = load_training_config(algo, resolved.name, resolved.family, settings_file, changes)
+    grid_intensity(settings.country_iso_code)  # refuses a country that is not known
     whole = rollout_steps(settings)
     rounded = math.ceil(steps / whole) * whole
     folder = None if traces is None else str(traces)

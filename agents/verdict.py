@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .benchmark import COMPLIANT_SHARE, BenchmarkResult, PolicyResult
+from .scoreboard import percent
 from .statistics import Estimate, probability_of_improvement
 
 Outcome = Literal["wins", "loses", "no clear difference", "does not comply"]
@@ -105,26 +106,26 @@ def _opponent_sentence(result: BenchmarkResult) -> str:
     if best is None:
         nearest = max(unlearned(result), key=lambda r: r.compliance)
         return (
-            f"No policy without learning complies (SLO met in {COMPLIANT_SHARE:.0%} of the episodes or "
-            f"more); the nearest is {nearest.name} with {nearest.compliance:.1%}."
+            f"No policy without learning complies (SLO met in {percent(COMPLIANT_SHARE, 0)} of the episodes or "
+            f"more); the nearest is {nearest.name} with {percent(nearest.compliance)}."
         )
     return (
         f"Best complying policy without learning: {best.name}, {best.carbon_mg:.4g} mg CO2 per request, "
-        f"SLO met in {best.compliance:.1%} of the episodes."
+        f"SLO met in {percent(best.compliance)} of the episodes."
     )
 
 
 def _sentences(result: BenchmarkResult, policy: PolicyResult) -> list[str]:
     if not policy.complies:
         return [
-            f"{policy.name} DOES NOT COMPLY: it meets the SLO in {policy.compliance:.1%} of the episodes, "
-            f"{COMPLIANT_SHARE:.0%} are asked for. Its {policy.carbon_mg:.4g} mg per request do not count "
+            f"{policy.name} DOES NOT COMPLY: it meets the SLO in {percent(policy.compliance)} of the episodes, "
+            f"{percent(COMPLIANT_SHARE, 0)} are asked for. Its {policy.carbon_mg:.4g} mg per request do not count "
             "against policies that keep the objective."
         ]
     best = best_complying(result)
     if best is None:
         return [
-            f"{policy.name} is the only kind that complies: SLO met in {policy.compliance:.1%} of the "
+            f"{policy.name} is the only kind that complies: SLO met in {percent(policy.compliance)} of the "
             f"episodes at {policy.carbon_mg:.4g} mg per request."
         ]
     return [_against(policy, best, compare(result, policy, best)), _against_all(result, policy)]
@@ -135,8 +136,8 @@ def _against(policy: PolicyResult, best: PolicyResult, found: Comparison) -> str
     text = (
         f"{policy.name} {word} {best.name}: {policy.carbon_mg:.4g} against {best.carbon_mg:.4g} mg per "
         f"request, {_relative(found.relative_difference)}; cleaner in "
-        f"{found.probability_of_improvement.mean:.0%} of the episodes. "
-        f"SLO met in {policy.compliance:.1%} against {best.compliance:.1%} of them."
+        f"{percent(found.probability_of_improvement.mean, 0)} of the episodes. "
+        f"SLO met in {percent(policy.compliance)} against {percent(best.compliance)} of them."
     )
     fewer = found.compliance_difference.high
     if fewer is not None and fewer < 0:
@@ -149,11 +150,11 @@ def _relative(change: Estimate) -> str:
     if change.mean is None:
         return "no ratio"
     sign, word = (-1, "less") if change.mean <= 0 else (1, "more")
-    text = f"{sign * change.mean:.1%} {word}"
+    text = f"{percent(sign * change.mean)} {word}"
     if change.low is None or change.high is None:
         return text + " (one tape, no interval)"
     low, high = sorted((sign * change.low, sign * change.high))
-    return f"{text} (95 % interval {low:.1%} to {high:.1%} {word})"
+    return f"{text} (95 % interval {percent(low)} to {percent(high)} {word})"
 
 
 def _against_all(result: BenchmarkResult, policy: PolicyResult) -> str:
@@ -174,10 +175,11 @@ def _against_all(result: BenchmarkResult, policy: PolicyResult) -> str:
 
 def _room_sentence(result: BenchmarkResult) -> str:
     reference, oracle = result.reference, result.oracle
-    room = 1 - oracle.carbon_mg / reference.carbon_mg if reference.carbon_mg else 0.0
+    change = oracle.carbon_mg / reference.carbon_mg - 1 if reference.carbon_mg else 0.0
     text = (
-        f"Hindsight per request ({oracle.name}) emits {oracle.carbon_mg:.4g} mg, {room:.1%} less than "
-        f"{reference.name}, and meets the SLO in {oracle.compliance:.1%} of the episodes."
+        f"Hindsight per request ({oracle.name}) emits {oracle.carbon_mg:.4g} mg, "
+        f"{percent(abs(change))} {'less' if change <= 0 else 'more'} than {reference.name}, and meets the SLO "
+        f"in {percent(oracle.compliance)} of the episodes."
     )
     if not reference.complies:
         text += f" No static placement complies, so the gap is counted from {reference.name}."

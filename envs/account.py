@@ -12,7 +12,7 @@ from .constants import Constants
 from .outcome import Outcome
 from .site import Site
 from .state import State
-from .units import MG_PER_J_PER_G_PER_KWH, MS_PER_S
+from .units import MS_PER_S
 
 Number = Any
 
@@ -36,17 +36,18 @@ def account(
     compute = pick(c.device_energy_j, a)
     server = (pick(c.server_fixed_j, a) / batch + pick(c.server_each_j, a)) * remote
     network = payload_kb * pick(c.network_j_per_kb, a) * remote
-    device_grid = world[rows["carbon"]] * MG_PER_J_PER_G_PER_KWH  # node 0 is the device
-    node_grid = read(world, rows["carbon"], node) * MG_PER_J_PER_G_PER_KWH
-    network_grid = read(world, rows["network_carbon"], link) * MG_PER_J_PER_G_PER_KWH
+    device_grid = world[rows["carbon_mg_per_j"]]  # node 0 is the device
+    node_grid = read(world, rows["carbon_mg_per_j"], node)
     here = compute + radio_j
-    marginal_j = here + network + server
-    marginal_mg = here * device_grid + network * network_grid + server * node_grid
     gap_ms = s.issued_ms - s.previous_ms
-    device_idle = gap_ms * (site.scenario.device.idle_power_w / MS_PER_S)
-    server_idle = gap_ms * remote * (pick(c.server_idle_w, a) / MS_PER_S)
-    if site.has_background:  # tenants share the server's idle power by their number of requests
-        server_idle = server_idle / (gap_ms * pick(c.background_per_ms, level + pick(c.level_start, a)) + 1.0)
+
+    def idle() -> tuple[Number, Number]:
+        """Idle energy of device and server since the last request that is this request's share, J."""
+        server_idle = gap_ms * remote * (pick(c.server_idle_w, a) / MS_PER_S)
+        if site.has_background:  # tenants share the server's idle power by their number of requests
+            server_idle = server_idle / (gap_ms * pick(c.background_per_ms, level + pick(c.level_start, a)) + 1.0)
+        return gap_ms * (site.scenario.device.idle_power_w / MS_PER_S), server_idle
+
     return Outcome(
         placement=a,
         issued_ms=s.issued_ms,
@@ -54,11 +55,11 @@ def account(
         radio_energy_j=radio_j,
         network_energy_j=network,
         server_energy_j=server,
-        device_idle_energy_j=device_idle,
-        server_idle_energy_j=server_idle,
-        energy_j_marginal=marginal_j,
-        energy_j_attributional=marginal_j + device_idle + server_idle,
-        carbon_mg_marginal=marginal_mg,
-        carbon_mg_attributional=marginal_mg + device_idle * device_grid + server_idle * node_grid,
+        carbon_mg_marginal=here * device_grid
+        + network * read(world, rows["network_carbon_mg_per_j"], link)
+        + server * node_grid,
         accuracy_miou=pick(c.accuracy, a),
+        idle_share=idle,
+        device_grid=device_grid,
+        node_grid=node_grid,
     )

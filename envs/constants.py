@@ -133,6 +133,7 @@ class Constants:
     def _servers(self) -> None:
         scenario = self._site.scenario
         self.shared = self._remote(lambda p, n: 0.0 if n.background is None else 1.0)
+        self.batches = self._remote(lambda p, n: 0.0 if n.batching is None else 1.0)
         self.batch_share = self._remote(lambda p, n: 0.0 if n.batching is None else n.batching.marginal_service_share)
         widths = [1] + [n.parallelism for n in scenario.nodes.values()]
         starts = np.cumsum([0, *widths]).tolist()

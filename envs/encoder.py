@@ -31,19 +31,18 @@ class Encoder:
         self.scratch = np.empty((len(table) - first, ops.batch), dtype=np.float64)
         self.links = range(len(site.link_names))
         self.nodes = ops.sites(len(site.node_names))
+        self.rate_rows = [site.rows[f"{link}:believed_ms_per_kb"] for link in site.link_names]
         self.predictions = [self._prediction(p) for p in scenario.placements]
         self.per_budget = 1.0 / max(1.0, (1.0 - scenario.slo.quantile) * scenario.episode.requests)
         throttling = scenario.device.throttling
         self.slower = 0.0 if throttling is None else throttling.slowdown - 1.0
 
-    def _prediction(self, p: Placement) -> tuple[int, int, int]:
-        """Rows of the believed latency and of the rate, and the link (-1 on the device)."""
-        rows, scenario = self.site.rows, self.site.scenario
-        believed = rows[f"{p.name}:believed_ms"]
+    def _prediction(self, p: Placement) -> tuple[int, int]:
+        """Row of the believed latency, and the link (-1 on the device)."""
+        believed = self.site.rows[f"{p.name}:believed_ms"]
         if p.node == LOCAL:
-            return believed, -1, -1
-        link = scenario.nodes[p.node].link
-        return believed, rows[f"{link}:believed_ms_per_kb"], self.site.link_names.index(link)
+            return believed, -1
+        return believed, self.site.link_names.index(self.site.scenario.nodes[p.node].link)
 
     def raw(self, s: State, world: Any, payload: Any, progress: Any) -> list:
         """Values of the request-clock features in their units, in table order; groups by site stay together."""
@@ -51,15 +50,16 @@ class Encoder:
         now = s.issued_ms
         device_backlog = ops.maximum(s.device_free_ms - now, 0.0)
         backlog = [ops.maximum(s.link_free_ms[i] - now, 0.0) for i in self.links]
+        sending = [payload * world[rate] + left for rate, left in zip(self.rate_rows, backlog, strict=True)]
         values: list[Any] = []
-        for service, rate, link in self.predictions:
+        for row, link in self.predictions:
             if link < 0:
-                believed = world[service]
+                believed = world[row]
                 if self.slower:
                     believed = believed * (s.throttled * self.slower + 1.0)
                 values.append(believed + device_backlog)
             else:
-                values.append(payload * world[rate] + world[service] + backlog[link])
+                values.append(world[row] + sending[link])
         values += [payload, now - s.previous_ms, *backlog, device_backlog]
         # The age of an unanswered request is what is known of its fate.
         values += [(now - (s.done_ms[k] - s.pending_ms[k])) * (s.done_ms[k] > now) for k in self.nodes]

@@ -16,6 +16,7 @@ from .score_tables import quantile_table
 
 ACF_LAGS_S = (1, 2, 5, 10, 30)
 DEGRADED_MULTIPLE = 1.5  # assumed border: a second whose RTT is that many times its piece's median is degraded
+BLOCKED = REGIMES.index("blocked")
 MIN_SECONDS = 5  # a piece with fewer measured seconds has no level of its own
 SLOWS = 1.0 - 1.0 / np.geomspace(1.5, 200.0, 30)
 SMOOTHINGS = np.array([0.0, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97])
@@ -38,6 +39,8 @@ class FamilySource:
     check: tuple[str, ...]
     credit: str
     max_factor: float | None  # None: the source has no slowest reply
+    piece_s: int = 120  # a level holds for about an episode
+    continuous: bool = False  # RTT moves without jumps: one table for all regimes, none called degraded
 
 
 def _drives(*days: str) -> tuple[str, ...]:
@@ -62,6 +65,8 @@ LINK_SOURCES = {
         ("network/starlink_kiel_2025-02-13.csv",),
         "ds-kiel/FjordLink (Kiel University), CC BY 4.0",
         None,
+        piece_s=600,  # the terminal's RTT is smoothed over seconds; shorter pieces would take that for a level
+        continuous=True,
     ),
     "5g": FamilySource(_spans("0.0-0.6", *_5G), _spans("0.6-1.0", *_5G), _CICV5G, MAX_OF_20),
     "5g-rural": FamilySource(
@@ -80,15 +85,17 @@ LINK_SOURCES = {
 def fit_family(name: str, folder: Path) -> dict[str, Any]:
     """Fit one family; the result has the keys of `LinkParameters`."""
     source = LINK_SOURCES[name]
-    sample = link_sample(folder, source.fitted)
+    sample = link_sample(folder, source.fitted, source.piece_s)
     level = piece_levels(sample)
-    regime = classify(sample, level)
+    regime = classify(sample, level, source.continuous)
     return {
         "schema": "carbonpilot/link-family/1",
         "name": name,
-        "base_rtt_ms": _table([level[sample.piece == p][0] for p in np.unique(sample.piece)]),
-        "score": _score(sample, level, regime),
-        "regimes": {r: _regime(r, sample, level, regime, source) for r in _present(regime)},
+        "base_rtt_ms": _table(level),
+        "score": _score(sample, level, regime, source.continuous),
+        "regimes": _with_measured_shares(
+            {r: _regime(r, sample, level, regime, source) for r in REGIMES if (regime == REGIMES.index(r)).any()}
+        ),
         "uplink": fit_uplink(folder),
         "observed": describe(sample, source.fitted),
     }
@@ -104,11 +111,14 @@ def piece_levels(sample: LinkSample) -> npt.NDArray[np.float64]:
     return level
 
 
-def classify(sample: LinkSample, level: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def classify(
+    sample: LinkSample, level: npt.NDArray[np.float64], continuous: bool
+) -> npt.NDArray[np.int64]:
     """Regime of each second (N,): blocked, else lossy where a probe was lost, else degraded where slow."""
-    regime = np.where(sample.rtt_ms > DEGRADED_MULTIPLE * level, REGIMES.index("degraded"), 0)
+    slow = (sample.rtt_ms > DEGRADED_MULTIPLE * level) & (not continuous)
+    regime = np.where(slow, REGIMES.index("degraded"), 0)
     regime[sample.loss > 0.0] = REGIMES.index("lossy")
-    regime[sample.blocked] = REGIMES.index("blocked")
+    regime[sample.blocked] = BLOCKED
     return regime
 
 
@@ -142,8 +152,25 @@ def describe(sample: LinkSample, files: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _present(regime: npt.NDArray[np.int64]) -> list[Regime]:
-    return [name for i, name in enumerate(REGIMES) if (regime == i).any()]
+def _with_measured_shares(regimes: dict[Regime, dict[str, Any]]) -> dict[Regime, dict[str, Any]]:
+    """Scale the ways into each other regime until it takes its measured share of the time; stays are kept.
+
+    Recordings are short and end in trouble more often than they start in it, so counting alone makes too
+    much of it. What the scaling takes from a way in goes to "good", which every regime can lead to.
+    """
+    names = list(regimes)
+    share = np.array([regimes[n]["share"] for n in names])
+    chain = np.array([[regimes[a]["next_per_s"].get(b, 0.0) for b in names] for a in names])
+    stays = np.diag(chain).copy()
+    for _ in range(60):
+        ratio = share / np.linalg.matrix_power(chain, 4096)[0]
+        chain *= ratio
+        chain[np.arange(1, len(names)), np.arange(1, len(names))] = stays[1:]
+        chain[:, 0] = 0.0
+        chain[:, 0] = 1.0 - chain.sum(axis=1)
+    for name, row in zip(names, chain, strict=True):
+        regimes[name]["next_per_s"] = {n: round(float(p), 6) for n, p in zip(names, row, strict=True) if p > 0}
+    return regimes
 
 
 def _regime(
@@ -155,15 +182,16 @@ def _regime(
 ) -> dict[str, Any]:
     number = REGIMES.index(name)
     here = regime == number
+    stay_s = float(np.mean(_stays(regime, sample.segment, number)))
     out: dict[str, Any] = {
         "share": round(float(here.mean()), 6),
-        "next_per_s": _transitions(number, sample, regime),
-        "mean_stay_s": round(float(np.mean(_stays(regime, sample.segment, number))), 3),
+        "next_per_s": _transitions(number, sample, regime, stay_s),
+        "mean_stay_s": round(stay_s, 3),
         "rate_multiple": RATE_MULTIPLES[name],
     }
     if name != "blocked":
-        multiple = (sample.rtt_ms / level)[here]
-        out["rtt_multiple"] = _table(multiple[np.isfinite(multiple)], 4)
+        rows = ~sample.blocked if source.continuous else here
+        out["rtt_multiple"] = _table((sample.rtt_ms / level)[rows], 4)
         out["jitter_multiple"] = _jitter(sample, here, source)
     if name == "lossy":
         edges = np.quantile(sample.loss[here], np.linspace(0.0, 1.0, 11))
@@ -171,12 +199,21 @@ def _regime(
     return out
 
 
-def _transitions(number: int, sample: LinkSample, regime: npt.NDArray[np.int64]) -> dict[str, float]:
-    """Shares of the regimes one second later, within segments only."""
+def _transitions(
+    number: int, sample: LinkSample, regime: npt.NDArray[np.int64], stay_s: float
+) -> dict[str, float]:
+    """Shares of the regimes one second later, within segments only.
+
+    Recordings often end in a stall, so counting alone would make stalls longer than those recorded:
+    leaving a blocked second has the probability 1 / mean stay instead.
+    """
     follows = (regime[:-1] == number) & (sample.segment[:-1] == sample.segment[1:])
-    counts = np.bincount(regime[1:][follows], minlength=len(REGIMES))
+    counts = np.bincount(regime[1:][follows], minlength=len(REGIMES)).astype(np.float64)
     if counts.sum() == 0:
         return {"good": 1.0}
+    if number == BLOCKED and counts.sum() > counts[number] > 0:
+        leaving = counts.sum() - counts[number]
+        counts[number] = leaving * (stay_s - 1.0)
     return {r: round(c / counts.sum(), 6) for r, c in zip(REGIMES, counts.tolist(), strict=True) if c}
 
 
@@ -197,11 +234,12 @@ def _jitter(sample: LinkSample, here: npt.NDArray[np.bool_], source: FamilySourc
 
 
 def _score(
-    sample: LinkSample, level: npt.NDArray[np.float64], regime: npt.NDArray[np.int64]
+    sample: LinkSample, level: npt.NDArray[np.float64], regime: npt.NDArray[np.int64], continuous: bool
 ) -> dict[str, float]:
     score = np.full(level.size, np.nan)
-    for number in range(REGIMES.index("blocked")):
-        here = (regime == number) & np.isfinite(level)
+    table = np.where(regime < BLOCKED, 0, BLOCKED) if continuous else regime
+    for number in range(BLOCKED):
+        here = (table == number) & np.isfinite(level)
         if here.any():
             score[here] = normal_scores((sample.rtt_ms / level)[here])
     return _memory(acf(score, sample.piece, ACF_LAGS_S))

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from .errors import InputError, TraceError
 
 F64 = npt.NDArray[np.float64]
-PIECE_S = 120  # a recording is cut so, that a piece is about as long as an episode
 STALL_MS = 1000.0  # a second whose mean reply took longer counts as blocked: nothing useful gets through
 
 
@@ -67,18 +66,19 @@ class LinkSample:
     blocked: npt.NDArray[np.bool_]
 
 
-def link_sample(folder: Path, sources: tuple[str, ...]) -> LinkSample:
+def link_sample(folder: Path, sources: tuple[str, ...], piece_s: int) -> LinkSample:
     """Read link recordings.
 
     Args:
         folder: the trace folder.
         sources: ``network/NAME.csv``, or ``network/NAME.csv@0.0-0.6`` for a span of its rows.
+        piece_s: segments longer than this are cut into pieces of it, each with a level of its own.
     """
     parts: list[LinkSample] = []
     for source in sources:
         first = parts[-1].segment[-1] + 1 if parts else 0
         piece = parts[-1].piece[-1] + 1 if parts else 0
-        parts.append(_one_recording(folder, source, int(first), int(piece)))
+        parts.append(_one_recording(folder, source, piece_s, int(first), int(piece)))
     names = ("segment", "piece", "rtt_ms", "loss", "excess", "blocked")
     return LinkSample(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
@@ -91,14 +91,16 @@ def span_of_rows(source: str, rows: int) -> slice:
     return slice(round(low * rows), round(high * rows))
 
 
-def _one_recording(folder: Path, source: str, first_segment: int, first_piece: int) -> LinkSample:
+def _one_recording(
+    folder: Path, source: str, piece_s: int, first_segment: int, first_piece: int
+) -> LinkSample:
     columns = read_columns(folder / source.split("@")[0], ("segment", "rtt_ms", "rtt_max_ms", "loss_pct"))
     span = span_of_rows(source, columns["segment"].size)
     segment, rtt, slowest, loss = (columns[n][span] for n in ("segment", "rtt_ms", "rtt_max_ms", "loss_pct"))
     blocked = ~(rtt <= STALL_MS) | (loss >= 100.0)
     segment = segment.astype(np.int64)
     since_start = np.arange(segment.size) - np.searchsorted(segment, segment, side="left")
-    starts = (since_start % PIECE_S == 0).astype(np.int64)
+    starts = (since_start % piece_s == 0).astype(np.int64)
     return LinkSample(
         segment=segment - segment[0] + first_segment,
         piece=np.cumsum(starts) - 1 + first_piece,

@@ -2,7 +2,7 @@
 
 Per episode a family and a base level are drawn; each second has a regime (good, degraded, lossy, blocked)
 from a Markov chain (Gilbert 1960, Elliott 1963, doi 10.1002/j.1538-7305.1960.tb03959.x); its RTT is
-base x the regime's multiple, read from the measured quantiles by a score that is correlated in time.
+that level times the regime's multiple, read from the measured quantiles by a score that is correlated in time.
 ``configs/links`` holds the families, ``docs/generators.md`` how well they fit.
 """
 
@@ -28,7 +28,7 @@ _NO_LOSS = [0.0] * 11
 
 @dataclass(frozen=True)
 class LinkBank:
-    """Parameters of F families as arrays, R = 4 regimes; tables are flat, 13 (losses 11) values a row."""
+    """Parameters of F families as arrays, R = 4 regimes; tables are flat, 25 (losses 11) values a row."""
 
     chain: F32  # (F, R, R - 1) cumulative probability of the next regime
     first: F32  # (F, R - 1) the same for an episode's first second

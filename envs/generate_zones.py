@@ -59,7 +59,7 @@ class ZoneParameters(Strict):
     half_year_cos_g_per_kwh: float
     half_year_sin_g_per_kwh: float
     weekend_shift_g_per_kwh: float
-    residual_g_per_kwh: Annotated[list[float], Field(min_length=13, max_length=13)]  # at scores -3 ... 3
+    residual_g_per_kwh: Annotated[list[float], Field(min_length=25, max_length=25)]  # at scores -3 ... 3
     slow_share: Fraction  # of the score's variance
     slow_correlation_per_h: Correlation
     fast_correlation_per_h: Correlation
@@ -95,7 +95,7 @@ class ZoneBank:
     profile: F32  # (3, R * 24): mean, and the factors of the season's cosine and sine
     half_year: F32  # (2, R)
     weekend: F32  # (R,)
-    residual: F32  # flat, 13 values a region
+    residual: F32  # flat, 25 values a region
     slow_share: F32  # (R,)
     correlation: F32  # (2, R): slow, fast
     lowest: F32  # (R,)

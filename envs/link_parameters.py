@@ -16,7 +16,7 @@ from .validation import validated
 Regime = Literal["good", "degraded", "lossy", "blocked"]
 REGIMES: tuple[Regime, ...] = ("good", "degraded", "lossy", "blocked")
 Correlation = Annotated[float, Field(ge=0, lt=1)]
-ScoreTable = Annotated[list[Positive], Field(min_length=13, max_length=13)]  # at the normal scores -3 ... 3
+ScoreTable = Annotated[list[Positive], Field(min_length=25, max_length=25)]  # at the normal scores -3 ... 3
 LossTable = Annotated[list[Fraction], Field(min_length=11, max_length=11)]  # quantiles 0, 0.1 ... 1
 PROBABILITY_SLACK = 1e-3  # the YAML holds rounded probabilities
 

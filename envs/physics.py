@@ -93,7 +93,7 @@ def serve(
     sent = now + transfer
     arrival = sent + 0.5 * rtt
 
-    # Node: own work drains while the other tenants alone would be idle (node_bank.py).
+    # Node: what the other tenants leave of it, and our own work that is still there (node_bank.py).
     passed = arrival - position
     batch: Number = 1.0
     wait: Number = 0.0
@@ -102,11 +102,16 @@ def serve(
         shared = remote * pick(c.shared, a)
         level = ops.floor(read(world, rows["level"], node))
         offset = read(phase, 0, node)
-        entry, idle_now = _history(ops, c, a, level, arrival + offset)
-        _, idle_then = _history(ops, c, a, level, position + offset)
+        entry, round_now = _history(ops, c, a, level, arrival + offset)
         wait = pick(c.bank_wait_ms, entry) * shared
-        batch = (pick(c.bank_batch, entry) - 1.0) * shared + 1.0
-        passed = passed + (idle_now - idle_then - passed) * shared
+        if site.has_shared_fifo:
+            # Exact: our work drains while the other tenants alone would be idle.
+            then, round_then = _history(ops, c, a, level, position + offset)
+            idle = pick(c.bank_idle_ms, entry) - pick(c.bank_idle_ms, then)
+            idle = idle + (round_now - round_then) * pick(c.idle_per_round_ms, level + pick(c.level_start, a))
+            passed = passed + (idle - passed) * shared * (1.0 - pick(c.batches, a))
+        if site.has_batching:
+            batch = (pick(c.bank_batch, entry) - 1.0) * shared + 1.0
     servers, own_wait = _servers(ops, site, c, s, a, node, ops.maximum(passed, 0.0))
 
     # Service: the device slows down when hot; in a batch of b everybody waits for the batch.
@@ -116,8 +121,7 @@ def serve(
         alone = alone * ((s.throttled * slower) * (1.0 - remote) + 1.0)
     share = pick(c.batch_share, a)
     service = alone * ((batch - 1.0) * share + 1.0)
-    # What we add to the node's own work: the whole service, or our part of a shared batch.
-    work = ops.where(batch > 1.0, alone * share, alone) if site.has_background else alone
+    work = service / batch  # our part of a shared batch is what we add to the node's own work
     node_wait = wait + own_wait
     here = node_wait + service
     latency = transfer + rtt + here
@@ -139,12 +143,11 @@ def serve(
 
 
 def _history(ops: Any, c: Constants, a: Number, level: Number, time_ms: Number) -> tuple[Number, Number]:
-    """Entry of a node history at a time, and the idle time cumulated since its start; it is read in a circle."""
+    """Entry of a node history at a time; it is read in a circle, so also how many rounds have passed."""
     tick = ops.floor(time_ms * (1.0 / TICK_MS))
     bits = ops.pick(c.tick_bits, a)
     entry = (level << bits) + (tick & ops.pick(c.tick_mask, a)) + ops.pick(c.bank_start, a)
-    per_round = ops.pick(c.idle_per_round_ms, level + ops.pick(c.level_start, a))
-    return entry, ops.pick(c.bank_idle_ms, entry) + (tick >> bits) * per_round
+    return entry, tick >> bits
 
 
 def _servers(

@@ -19,16 +19,16 @@ class Reward:
         self.best_miou = max(p.accuracy_miou for p in scenario.placements)
 
     def complete(self, o: Outcome) -> None:
-        """Fill ``energy_j``, ``carbon_mg``, ``reward_terms`` (weighted, at most zero) and ``reward``."""
+        """Fill ``carbon_mg``, ``reward_terms`` (weighted, at most zero) and ``reward``."""
         w = self.weights
-        o.energy_j = o.energy_j_marginal if self.marginal else o.energy_j_attributional
+        o.marginal = self.marginal
         o.carbon_mg = o.carbon_mg_marginal if self.marginal else o.carbon_mg_attributional
-        excess_s = self.ops.maximum(o.latency_ms - self.slo_ms, 0.0) / MS_PER_S
+        excess_ms = self.ops.maximum(o.latency_ms - self.slo_ms, 0.0)
         o.reward_terms = {
-            "carbon": -w.carbon_per_mg * o.carbon_mg,
-            "slo_miss": -w.slo_miss * o.missed,
-            "latency_excess": -w.latency_excess_per_s * excess_s,
-            "accuracy": -w.accuracy_per_miou * (self.best_miou - o.accuracy_miou),
+            "carbon": o.carbon_mg * -w.carbon_per_mg,
+            "slo_miss": o.missed * -w.slo_miss,
+            "latency_excess": excess_ms * (-w.latency_excess_per_s / MS_PER_S),
+            "accuracy": (o.accuracy_miou - self.best_miou) * w.accuracy_per_miou,
         }
         a, b, c, d = o.reward_terms.values()
         o.reward = a + b + c + d

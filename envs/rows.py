@@ -1,8 +1,8 @@
 """The rows of the world: which row holds what, so that physics and telemetry find their columns.
 
 Truth comes first, grouped so that one handle reads all of a link's (or node's) values: the rows
-``start[kind] + i`` hold value ``kind`` of link or node i. Then come the encoded telemetry features and the believed
-values that predictions are made from.
+``start[kind] + i`` hold value ``kind`` of link or node i. Then come the believed values
+that predictions are made from, and the encoded telemetry features.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from .observation import ObservationTable
 from .schema import LOCAL, Scenario
 
-LINK_ROWS = ("rtt_ms", "jitter_ms", "ms_per_kb", "blocked_until_ms", "path", "network_carbon")
-NODE_ROWS = ("level", "carbon")
+LINK_ROWS = ("rtt_ms", "jitter_ms", "ms_per_kb", "blocked_until_ms", "path", "network_carbon_mg_per_j")
+NODE_ROWS = ("level", "carbon_mg_per_j")
 
 
 class RowLayout:
@@ -25,11 +25,10 @@ class RowLayout:
             for kind in kinds:
                 self.start[kind] = len(names)
                 names += [f"{owner}:{kind}" for owner in owners]
-        features = [f.name for f in table.features if f.clock == "second"]
-        self.features = slice(len(names), len(names) + len(features))
-        names += [f"feature:{name}" for name in features]
         names += [f"{p.name}:believed_ms" for p in scenario.placements]
         names += [f"{link}:believed_ms_per_kb" for link in scenario.links]
+        self.world = len(names)  # rows that physics and predictions read
+        names += [f"feature:{f.name}" for f in table.features if f.clock == "second"]
         self.index = {name: i for i, name in enumerate(names)}
         self.count = len(names)
 

@@ -1,6 +1,6 @@
 """Distributions kept as tables over the normal score, and the correlated scores that read them.
 
-A marginal distribution is 13 quantiles, those at the standard normal scores -3.0, -2.5 ... 3.0 (the 0.13 %
+A marginal distribution is 25 quantiles, those at the standard normal scores -3.0, -2.75 ... 3.0 (the 0.13 %
 to the 99.87 % quantile), with straight lines between; beyond them the end values hold. A correlated
 standard normal sequence read through such a table has exactly that marginal: a Gaussian copula.
 """
@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from .world_types import F32
 
-SCORES = np.linspace(-3.0, 3.0, 13)
-_STEP_PER_SCORE = np.float32(2.0)
-_LAST = np.float32(11.9999)  # just inside the last of the 12 intervals
+SCORES = np.linspace(-3.0, 3.0, 25)
+_STEPS_PER_SCORE = np.float32(4.0)
+_LAST = np.float32(23.9999)  # just inside the last of the 24 intervals
 
 
 def normal_cdf(score: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -25,7 +25,7 @@ def normal_cdf(score: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def quantile_table(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The 13 quantiles of a sample (N,) that `read_table` interpolates."""
+    """The 25 quantiles of a sample (N,) that `read_table` interpolates."""
     return np.quantile(np.asarray(values, dtype=np.float64), normal_cdf(SCORES))
 
 
@@ -33,11 +33,11 @@ def read_table(tables: F32, row: npt.NDArray[np.intp], score: F32) -> F32:
     """Value at a normal score.
 
     Args:
-        tables: flat float32, 13 values a row.
+        tables: flat float32, 25 values a row.
         row: which row to read, any shape that broadcasts with ``score``.
         score: standard normal scores.
     """
-    position = np.clip((score + np.float32(3.0)) * _STEP_PER_SCORE, np.float32(0.0), _LAST)
+    position = np.clip((score + np.float32(3.0)) * _STEPS_PER_SCORE, np.float32(0.0), _LAST)
     cell = position.astype(np.intp)
     position -= cell.astype(np.float32)
     cell += row * SCORES.size

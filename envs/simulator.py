@@ -154,30 +154,28 @@ class Simulator:
         else:
             second = self.ops.floor(self.state.issued_ms / 1000.0) + self.tape.warmup
         rows = self.tape.rows
+        world_rows = self.site.rows.world
         if self.plain:
             if second != self._second:
                 self._second = second
                 column = rows[:, min(second, self._last_row), 0]
-                self.world = column.astype(np.float64).tolist()
-                self._features = column[self.site.rows.features]
+                self.world = column[:world_rows].astype(np.float64).tolist()
+                self._features = column[world_rows:]
             return
-        second = np.broadcast_to(np.asarray(second), (self.batch,))
-        first = self._second is None
-        if first:
-            span = self.site.rows.features
+        if self._second is None:
             self._second = np.full(self.batch, -1)
-            self.world = np.empty((rows.shape[0], self.batch), dtype=np.float64)
-            self._features = np.empty((span.stop - span.start, self.batch), dtype=np.float32)
+            self.world = np.empty((world_rows, self.batch), dtype=np.float64)
+            self._features = np.empty((len(rows) - world_rows, self.batch), dtype=np.float32)
         changed = np.flatnonzero(second != self._second)
         if changed.size:
-            at = np.minimum(second[changed], self._last_row)
+            self._second = np.full(self.batch, second) if isinstance(second, int) else second
+            at = np.minimum(self._second[changed], self._last_row)
             fresh = rows.reshape(len(rows), -1).take(at * self.batch + changed, axis=1)
             if changed.size == self.batch:
-                self.world[...], self._features[...] = fresh, fresh[self.site.rows.features]
+                self.world[...], self._features[...] = fresh[:world_rows], fresh[world_rows:]
             else:
-                self.world[:, changed] = fresh
-                self._features[:, changed] = fresh[self.site.rows.features]
-            self._second = second
+                self.world[:, changed] = fresh[:world_rows]
+                self._features[:, changed] = fresh[world_rows:]
 
     # -- stepping ---------------------------------------------------------------------------------
 

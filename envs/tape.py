@@ -20,7 +20,7 @@ from .schema import LOCAL, ClosedLoop, Periodic, Poisson, Scenario, TraceArrival
 from .site import Site
 from .streams import Stream, episode_keys, mix64, salt
 from .telemetry import fill_telemetry
-from .units import MS_PER_S, ms_per_kb
+from .units import MG_PER_J_PER_G_PER_KWH, MS_PER_S, ms_per_kb
 from .world_types import F32
 from .zone_sources import draw_zones
 
@@ -131,6 +131,7 @@ def _fill_truth(
     rows: F32, site: Site, links: dict[str, LinkRows], loads: dict[str, F32], zones: dict[str, F32], warmup: int
 ) -> None:
     layout, scenario = site.rows, site.scenario
+    grids = {name: truth * np.float32(MG_PER_J_PER_G_PER_KWH) for name, truth in zones.items()}
     for (name, link), transfer in zip(links.items(), site.transfers, strict=True):
         world = link.world
         rows[layout[f"{name}:rtt_ms"]] = world.rtt_ms
@@ -139,13 +140,13 @@ def _fill_truth(
         rows[layout[f"{name}:blocked_until_ms"]] = _blocked_until_ms(world.blocked, warmup)
         if transfer is not None:
             rows[layout[f"{name}:path"]] = transfer.path_bin(world.loss, link.rate_mbps, world.rtt_ms)
-        rows[layout[f"{name}:network_carbon"]] = zones[scenario.links[name].network_zone]
-    rows[layout[f"{LOCAL}:carbon"]] = zones[scenario.device.zone]
+        rows[layout[f"{name}:network_carbon_mg_per_j"]] = grids[scenario.links[name].network_zone]
+    rows[layout[f"{LOCAL}:carbon_mg_per_j"]] = grids[scenario.device.zone]
     for k, (name, node) in enumerate(scenario.nodes.items(), start=1):
         bank = site.banks[k]
         if name in loads and bank is not None:
             rows[layout[f"{name}:level"]] = bank.level_of(loads[name])
-        rows[layout[f"{name}:carbon"]] = zones[node.zone]
+        rows[layout[f"{name}:carbon_mg_per_j"]] = grids[node.zone]
 
 
 def _blocked_until_ms(blocked: npt.NDArray[np.bool_], warmup: int) -> F32:

@@ -80,7 +80,7 @@ def test_the_opponent_is_the_cleanest_that_complies_and_neither_learned_nor_know
         (0.25, 1.0, "wins", "agent WINS against rtt-threshold: 0.25 against 0.3 mg per request"),
         (0.35, 1.0, "loses", "agent LOSES to rtt-threshold: 0.35 against 0.3 mg per request"),
         (0.3001, 1.0, "no clear difference", "agent shows NO CLEAR DIFFERENCE to rtt-threshold"),
-        (0.10, 0.9, "does not comply", "agent DOES NOT COMPLY: it meets the SLO in 90.0% of the episodes"),
+        (0.10, 0.9, "does not comply", "agent DOES NOT COMPLY: it meets the SLO in 90.0 % of the episodes"),
     ],
 )
 def test_verdict_says_what_the_numbers_say(carbon_mg, met, outcome, words):
@@ -100,13 +100,13 @@ def test_difference_and_its_direction():
     assert c.carbon_difference_mg.low < -0.05 < c.carbon_difference_mg.high < -0.04
     assert c.relative_difference.mean == pytest.approx(-1 / 6)
     assert c.probability_of_improvement.mean > 0.95
-    assert "16.7% less (95 % interval " in " ".join(verdict(found))
+    assert "16.7 % less (95 % interval " in " ".join(verdict(found))
 
 
 def test_a_win_that_is_paid_for_with_misses_is_told():
     text = " ".join(verdict(result(scores("agent", "learned", 0.25, met=0.95))))
     assert "WINS" in text
-    assert "SLO met in 95.0% against 100.0% of them. That is clearly fewer" in text
+    assert "SLO met in 95.0 % against 100.0 % of them. That is clearly fewer" in text
     assert "clearly fewer" not in " ".join(verdict(result(scores("agent", "learned", 0.25, met=0.995))))
 
 
@@ -123,7 +123,7 @@ def test_verdict_without_any_complying_rule_and_without_any_agent():
     nobody = BenchmarkResult(SCENARIO, 0, EPISODES, "evaluation", (local, *dirty))
     text = " ".join(verdict(nobody))
     assert "No policy without learning complies" in text
-    assert "the nearest is rtt-threshold with 50.0%" in text
+    assert "the nearest is rtt-threshold with 50.0 %" in text
     assert "agent is the only kind that complies" in text
     assert "No static placement complies, so the gap is counted from always-local" in text
     assert verdict(result())[0].startswith("Best complying policy without learning: rtt-threshold")

@@ -27,7 +27,7 @@ def site(lab, tmp_path_factory):
     return lab.site(tmp_path_factory.mktemp("site"))
 
 
-def scalar_steps(out, tag="time/iterations"):
+def scalar_steps(out, tag="time/fps"):
     events = EventAccumulator(str(out / "tb")).Reload()
     return [event.step for event in events.Scalars(tag)]
 

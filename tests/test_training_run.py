@@ -152,7 +152,7 @@ def test_a_taken_folder_is_refused_and_left_alone(finished, lab, site, tmp_path)
         ({"steps": 0}, "at least 1"),
         ({"seed": -1}, "at least 0"),
         ({"country": "GRB"}, "no grid for country 'GRB'"),
-        ({"traces": "nowhere"}, "has no form that reads traces|does not exist"),
+        ({"traces": "nowhere"}, "reads no trace folder"),
     ],
 )
 def test_bad_calls_leave_nothing_behind(lab, site, tmp_path, changes, message):

@@ -14,6 +14,8 @@ HIGH_GAIN = 2.885  # 2 / ln 2, Cardwell 2016, Startup
 PACING_MARGIN = 0.99  # Linux bbr_pacing_margin_percent = 1
 CWND_GAIN = 2.0  # Cardwell 2016: cwnd is two bandwidth-delay products
 CYCLE = np.array([1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # Cardwell 2016, ProbeBW
+# Mean gain over 1 to 8 phases from each phase on: a round that is longer than a phase sees several.
+MEAN_GAIN = np.array([[np.take(CYCLE, np.arange(i, i + n), mode="wrap").mean() for n in range(1, 9)] for i in range(8)])
 FILTER_ROUNDS = 10.0  # Cardwell 2016: window of the bandwidth max-filter
 EXTRA_ROUNDS = 5.0  # Linux bbr_extra_acked_win_rtts
 EXTRA_MAX_MS = 100.0  # Linux bbr_extra_acked_max_us
@@ -91,11 +93,11 @@ class Bbr(Connection):
         self.flight = seen.delivered
         self.flight_ms = np.maximum(seen.rtt_ms, seen.spread_ms)
         self.tail_share = np.where(seen.lost > 0, 1.0 - seen.first_loss, 1.0)
-        self.last_rtt_ms = seen.rtt_ms
+        self.last_rtt_ms = seen.end_rtt_ms
 
     def _sample(self, first: np.ndarray, seen: Round) -> F64:
         # Delivery rate: delivered / max(send time, ack time), draft-cheng section 3.2.
-        fresh = seen.delivered / (seen.rtt_ms + seen.spread_ms)
+        fresh = seen.delivered / (seen.end_rtt_ms + seen.spread_ms)
         share = np.where(seen.fresh_sent > 0, 1.0, self.tail_share)
         running = np.maximum(self.flight * share, 1.0) / np.maximum(seen.rtt_ms, self.flight_ms)
         return np.where(first, fresh, running)
@@ -133,8 +135,9 @@ class Bbr(Connection):
 
     def _min_rtt(self, first: np.ndarray, seen: Round) -> None:
         expired = self.now_ms - self.min_rtt_at_ms > MIN_RTT_WINDOW_MS
-        lower = (seen.rtt_ms <= self.min_rtt_ms) | expired
-        self.min_rtt_ms = np.where(lower, seen.rtt_ms, self.min_rtt_ms)
+        rtt = np.minimum(seen.rtt_ms, seen.end_rtt_ms)
+        lower = (rtt <= self.min_rtt_ms) | expired
+        self.min_rtt_ms = np.where(lower, rtt, self.min_rtt_ms)
         self.min_rtt_at_ms = np.where(lower, self.now_ms, self.min_rtt_at_ms)
         # ProbeRTT, unless the sample came after idling (Linux bbr_update_min_rtt, idle_restart).
         enter = expired & ~first
@@ -143,8 +146,9 @@ class Bbr(Connection):
 
     def _extra_acked(self, first: np.ndarray, seen: Round) -> None:
         # Acks bunch when the delay falls within an upload (Linux bbr_update_ack_aggregation).
-        fall_ms = np.where(first, 0.0, np.maximum(self.last_rtt_ms - seen.rtt_ms, 0.0))
-        excess = np.minimum(self.best[:, 0] * np.minimum(fall_ms, EXTRA_MAX_MS), np.minimum(self.flight, self.cwnd))
+        before = np.where(first, 0.0, self.last_rtt_ms - seen.rtt_ms)
+        fall_ms = np.maximum(np.maximum(before, seen.rtt_ms - seen.end_rtt_ms), 0.0)
+        excess = np.minimum(self.best[:, 0] * np.minimum(fall_ms, EXTRA_MAX_MS), seen.delivered)
         self.extra_rounds += 1.0
         turn = np.flatnonzero(self.extra_rounds >= EXTRA_ROUNDS)
         self.extra[turn, 1] = self.extra[turn, 0]
@@ -156,7 +160,8 @@ class Bbr(Connection):
         # A phase lasts at least one minimum RTT, so a long round covers several (Linux bbr_is_next_cycle_phase).
         steps = np.clip(np.floor(seen.duration_ms / self.min_rtt_ms), 1.0, 8.0)
         self.phase = np.where(self.full, (self.phase + np.where(first, 1.0, steps)) % 8.0, self.phase)
-        gain = np.where(self.full, CYCLE[self.phase.astype(np.intp)], HIGH_GAIN)
+        mean_gain = MEAN_GAIN[self.phase.astype(np.intp), steps.astype(np.intp) - 1]
+        gain = np.where(self.full, mean_gain, HIGH_GAIN)
         pace = PACING_MARGIN * gain * self.best[:, 0]
         # Before the pipe is full the rate only rises (Linux bbr_set_pacing_rate).
         self.pace = np.where(self.full, pace, np.maximum(self.pace, pace))

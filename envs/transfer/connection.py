@@ -16,8 +16,10 @@ MSS_BYTES = 1448  # 1500 byte MTU less IP, TCP and timestamp option
 WIRE_BYTES = 1500
 INITIAL_WINDOW = 10.0  # RFC 6928
 MIN_RTO_MS = 200.0  # Linux TCP_RTO_MIN; RFC 6298 (2.4) asks for 1 s
-JITTER_HOLD_MS = 100.0  # the recordings' jitter is an offset that changes about every 100 ms (HARDWARE.md 5)
-MIN_RTT_SHARE = 0.2  # jitter never shortens a round trip below this share of its mean
+# The recordings' jitter is a Gaussian offset that changes over about 100 ms: uploads that follow each other at
+# 100 ms have offsets correlated by 0.15-0.38, exp(-1) = 0.37 (uploads_kernel_tcp.csv, cells without loss).
+JITTER_TIME_MS = 100.0
+MIN_RTT_MS = 1.0  # the least smoothed RTT in the recordings is 3.9 ms at a mean of 30; delays are never negative
 
 
 class Rows:
@@ -63,7 +65,7 @@ class Connection(Rows):
         self.srtt_ms = path.rtt_ms.astype(float)
         self.now_ms = np.zeros(size)
         self.offset_ms = np.zeros(size)
-        self.jitter_slot = np.full(size, -1.0)
+        self.offset_at_ms = np.full(size, -1e9)
         # The upload under way.
         self.fresh = np.zeros(size)  # segments not sent yet
         self.lost = np.zeros(size)  # segments to be sent again
@@ -79,20 +81,21 @@ class Connection(Rows):
             rows[:] = 0.0
         self.backoff[:] = 1.0
 
-    def draw_rtt(self, path: Path, rng: np.random.Generator) -> F64:
-        """Round-trip time of this round (M,), ms; the offset is redrawn when its 100 ms are over."""
-        slot = np.floor(self.now_ms / JITTER_HOLD_MS)
-        stale = np.flatnonzero(slot != self.jitter_slot)
-        self.offset_ms[stale] = path.jitter_ms[stale] * rng.standard_normal(stale.size)
-        self.jitter_slot = slot
-        return np.maximum(path.rtt_ms + self.offset_ms, MIN_RTT_SHARE * path.rtt_ms)
+    def draw_rtt(self, path: Path, at_ms: F64, rng: np.random.Generator) -> F64:
+        """Round-trip time of a packet sent at the given time (M,), ms (Ornstein-Uhlenbeck offset)."""
+        kept = np.exp(np.minimum(self.offset_at_ms - at_ms, 0.0) / JITTER_TIME_MS)
+        fresh = path.jitter_ms * rng.standard_normal(at_ms.size)
+        self.offset_ms = kept * self.offset_ms + np.sqrt(1.0 - kept * kept) * fresh
+        self.offset_at_ms = np.maximum(self.offset_at_ms, at_ms)
+        return np.maximum(path.rtt_ms + self.offset_ms, np.minimum(MIN_RTT_MS, path.rtt_ms))
 
 
 @dataclass
 class Round:
     """What one round of packets did (M,): passed to the congestion control."""
 
-    rtt_ms: F64
+    rtt_ms: F64  # of the first packet
+    end_rtt_ms: F64  # of the last packet
     sent: F64
     delivered: F64
     lost: F64

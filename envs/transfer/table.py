@@ -22,7 +22,6 @@ from .tcp import upload
 REFERENCE_RTT_MS = 50.0
 DRAWS = 32
 SEED = 20261120  # fixed: the table is a constant
-CHUNK = 16384  # uploads simulated at once, so that their rows stay in the cache
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,8 @@ def transfer_table(congestion_control: str) -> TransferTable:
     shape = (kind.size, bins.SEGMENTS.size, bins.N_PATHS, DRAWS)
     extra = np.empty(shape, dtype=np.float32)
     following = np.empty(shape, dtype=np.int16)
-    flat_extra, flat_next = extra.reshape(-1), following.reshape(-1)
-    for start in range(0, flat_extra.size, CHUNK):
-        part = slice(start, min(start + CHUNK, flat_extra.size))
-        flat_extra[part], flat_next[part] = _simulate(kind, np.arange(part.start, part.stop), shape, start)
+    for segment in range(bins.SEGMENTS.size):  # uploads of one size end together
+        extra[:, segment], following[:, segment] = _simulate(kind, segment, shape)
     order = np.argsort(extra, axis=-1, kind="stable")
     extra = _monotone_means(np.take_along_axis(extra, order, axis=-1))
     following = np.take_along_axis(following, order, axis=-1)
@@ -81,19 +78,20 @@ def transfer_table(congestion_control: str) -> TransferTable:
     )
 
 
-def _simulate(kind, index: npt.NDArray, shape: tuple, salt: int) -> tuple[npt.NDArray, npt.NDArray]:
-    """One upload for each entry of the table (M,): extra RTTs and the next state."""
-    state, segment, path, _ = np.unravel_index(index, shape)
+def _simulate(kind, segment: int, shape: tuple) -> tuple[npt.NDArray, npt.NDArray]:
+    """Simulate one payload bin from every state on every path: extra RTTs and next states (S, P, draws)."""
+    states, _, paths, draws = shape
+    state, path, _ = (i.ravel() for i in np.indices((states, paths, draws)))
     loss, pipe = np.divmod(path, bins.PIPES.size)
-    rtt = np.full(index.size, REFERENCE_RTT_MS)
+    rtt = np.full(state.size, REFERENCE_RTT_MS)
     rate = bins.PIPES[pipe] / rtt
     road = Path(rtt, JITTER_SHARE * rtt, bins.LOSSES[loss], rate)
-    rng = np.random.default_rng([SEED, salt])
+    rng = np.random.default_rng([SEED, segment])
     conn = kind.build(state, road, rng)
-    segments = bins.SEGMENTS[segment]
+    segments = np.full(state.size, bins.SEGMENTS[segment])
     took = upload(conn, road, segments, rng)
-    extra = (took - segments / rate) / conn.first_rtt_ms - 1.0
-    return np.maximum(extra, 0.0), kind.read(conn, road, rng)
+    extra = np.maximum((took - segments / rate) / conn.first_rtt_ms - 1.0, 0.0)
+    return extra.reshape(states, paths, draws), kind.read(conn, road, rng).reshape(states, paths, draws)
 
 
 def _monotone_means(extra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

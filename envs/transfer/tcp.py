@@ -99,7 +99,7 @@ def upload(conn: Cubic | Bbr, path: Path, segments: F64, rng: np.random.Generato
 def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.ndarray:
     """Send one window, lose some of it, learn from it. Returns who has delivered everything (M,)."""
     size = conn.cwnd.size
-    rtt = conn.draw_rtt(path, rng)
+    rtt = conn.draw_rtt(path, conn.now_ms, rng)
     conn.first_rtt_ms = np.where(conn.rounds == 0, rtt, conn.first_rtt_ms)
     todo = conn.fresh + conn.lost
     pace, quantum, window = conn.pacing(), conn.quantum(), conn.window()
@@ -107,6 +107,8 @@ def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.nda
     resent = np.minimum(conn.lost, sent)
     fresh_sent = sent - resent
     spread = np.maximum(np.maximum(sent - quantum, 0.0) / pace, sent / path.rate)
+    # Packets stay in order: the last one arrives after the first, however short its own delay is.
+    end_rtt = np.maximum(conn.draw_rtt(path, conn.now_ms + spread, rng), rtt - spread)
     last_flight = sent == todo
     lost = rng.binomial(sent.astype(np.int64), path.loss).astype(float)
     u_tail, u_place, u_new = rng.random((3, size))
@@ -124,7 +126,7 @@ def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.nda
     reorder = np.where(
         last_flight & ((1.0 - last_place) * sent < DUPTHRESH), rtt / 4.0 + RACK_TIMER_MS, 0.0
     )  # RFC 8985 section 6.2, step 4
-    duration = np.where(last_flight, rtt + spread, np.maximum(rtt, spread))
+    duration = np.where(last_flight, end_rtt + spread, np.maximum(rtt, spread))
     duration = np.where(last_flight & any_lost, rtt + spread * last_place + reorder, duration)
     # A tail lost together with earlier segments is proved by their retransmission, one RTT later.
     duration = np.where(tail & ~alone, 2.0 * rtt + spread, duration)
@@ -132,11 +134,11 @@ def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.nda
     duration = np.where(alone, answered + spread + rto, duration)
 
     seen = Round(
-        rtt_ms=rtt, sent=sent, delivered=sent - lost, lost=lost, new_loss=new_loss, first_loss=first_place,
+        rtt_ms=rtt, end_rtt_ms=end_rtt, sent=sent, delivered=sent - lost, lost=lost, new_loss=new_loss, first_loss=first_place,
         fresh_sent=fresh_sent, spread_ms=spread, last_flight=last_flight, timeout=timeout,
         window_limited=sent >= window, duration_ms=duration,
     )
-    conn.srtt_ms += (rtt - conn.srtt_ms) / 4.0  # RFC 6298 (2.3), a few samples a round
+    conn.srtt_ms += (end_rtt - conn.srtt_ms) / 4.0  # RFC 6298 (2.3), a few samples a round
     conn.backoff = np.where(timeout, 2.0 * conn.backoff, 1.0)  # RFC 6298 (5.5)
     conn.fresh -= fresh_sent
     conn.lost += lost - resent
