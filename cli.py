@@ -125,22 +125,21 @@ def scenarios_check(
 
     Exit code 1 if a scenario is degenerate or cannot be kept. Example: carbonpilot scenarios check metro
     """
-    from .agents.degeneracy import check_rows, check_scenarios, write_checks_page
+    from .agents.degeneracy import check_scenarios, check_sentence, write_checks_page
     from .agents.provenance import command_line
     from .envs.files import check_output_file
-    from .envs.scenario import shipped_scenarios
 
     if page is not None:
         check_output_file(page)
     checked = check_scenarios(
-        names or shipped_scenarios(),
+        names,
         episodes,
         seed,
         _text(traces),
         lambda name: typer.echo(f"{name} ...", err=True),
     )
-    for row in check_rows(checked):
-        typer.echo("  ".join(row))
+    for check in checked:
+        typer.echo(check_sentence(check))
     if page is not None:
         write_checks_page(page, checked, command_line(), episodes, seed)
     raise typer.Exit(0 if all(check.passes for check in checked) else 1)

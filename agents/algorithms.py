@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium.spaces import Discrete
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.utils import LinearSchedule
@@ -42,7 +43,7 @@ class VectorDQN(DQN):
         action, state = self.policy.predict(observation, state, episode_start, deterministic)
         if not deterministic:
             explore = np.random.rand(*action.shape) < self.exploration_rate  # noqa: NPY002 (SB3 seeds it)
-            random = np.random.randint(self.action_space.n, size=action.shape)  # noqa: NPY002
+            random = np.random.randint(cast(Discrete, self.action_space).n, size=action.shape)  # noqa: NPY002
             action = np.where(explore, random, action)
         return action, state
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..envs.errors import InputError
 from ..envs.files import atomic_write_text
-from ..envs.scenario import load_scenario, scenario_sha256
+from ..envs.scenario import load_scenario, scenario_sha256, shipped_scenarios
 from ..envs.schema import Scenario
 from .baselines import static_names
 from .benchmark import PolicyResult, play
@@ -75,6 +75,18 @@ class ScenarioCheck:
         return "nothing to win, and says so" if self.nothing_to_win is not None else "DEGENERATE"
 
 
+def check_sentence(check: ScenarioCheck) -> str:
+    """The check of one scenario in a line or two, for a terminal."""
+    static = "no static placement keeps the SLO"
+    if check.best_static is not None and check.best_static_excess is not None:
+        static = f"best static that keeps the SLO: {check.best_static}, {_signed(check.best_static_excess)}"
+    return (
+        f"{check.scenario}: {check.words}. Hindsight {check.hindsight_mg:.3f} mg per request, SLO met in "
+        f"{percent(check.hindsight_compliance)}; always-local {_signed(check.local_excess)} carbon, SLO met "
+        f"in {percent(check.local_compliance)}; {static}."
+    )
+
+
 def check_scenario(
     scenario: Scenario, episodes: int = 200, seed: int = 0, traces_dir: str | None = None
 ) -> ScenarioCheck:
@@ -102,7 +114,7 @@ def _excess(policy: PolicyResult, hindsight: PolicyResult) -> float:
 
 
 def check_scenarios(
-    names: Iterable[str],
+    names: Iterable[str] | None,
     episodes: int = 200,
     seed: int = 0,
     traces_dir: str | None = None,
@@ -111,7 +123,7 @@ def check_scenarios(
     """Check several scenarios.
 
     Args:
-        names: shipped names or YAML files.
+        names: shipped names or YAML files; none for every shipped one that can be played.
         episodes: evaluation tapes for each.
         seed: the tapes follow from it.
         traces_dir: trace folder for scenarios that read files.
@@ -120,9 +132,11 @@ def check_scenarios(
     Raises:
         InputError: a scenario does not exist, or reads traces and no folder was given; before any is played.
     """
-    scenarios = [load_scenario(name) for name in names]
+    scenarios = [load_scenario(name) for name in names or shipped_scenarios()]
     lost = [s.name for s in scenarios if s.split == "traces" and traces_dir is None]
-    if lost:
+    if not names:
+        scenarios = [s for s in scenarios if s.name not in lost]
+    elif lost:
         raise InputError(f"{', '.join(lost)} read trace files: give their folder with --traces DIR.")
     found = []
     for scenario in scenarios:
@@ -188,11 +202,11 @@ def checks_page(checks: list[ScenarioCheck], command: str, episodes: int, seed: 
             "",
             f"{episodes} tapes of the evaluation part each, seed {seed}. An episode meets the SLO when the "
             "scenario's latency quantile does. A scenario of the flagship family is shipped when hindsight "
-            f"meets the SLO in at least {percent(FEASIBLE_SHARE, 0)} of the episodes and no static placement that does "
-            f"so too comes within {percent(LEAST_EXCESS, 0)} of hindsight's carbon; the honest checks, in which there "
-            "is next to nothing to win, say so themselves. Hindsight is the per-request oracle of Khan et al.: "
-            "a plan over the whole episode can do better, so its compliance and its saving are lower bounds. "
-            "No learned policy plays a part here.",
+            f"meets the SLO in at least {percent(FEASIBLE_SHARE, 0)} of the episodes and no static placement "
+            f"that does so too comes within {percent(LEAST_EXCESS, 0)} of hindsight's carbon; the honest "
+            "checks, in which there is next to nothing to win, say so themselves. Hindsight is Khan et al.'s "
+            "per-request oracle: a plan over the whole episode can do better, so its compliance and its "
+            "saving are lower bounds. No learned policy plays a part here.",
             "",
             *lines,
             "",

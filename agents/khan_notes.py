@@ -16,7 +16,7 @@ CARBON = (
 )
 LITTLE = (
     "Contradiction (7): eight in flight at 65 im/s are answered after 8/65 s = 123 ms on average (Little's "
-    "law), so their p95 cannot be 120 ms. Throughput is fitted, the p95 is what follows."
+    "law), so their p95 cannot be 120 ms. Throughput is fitted; the p95 follows with the LAN row's spread."
 )
 BATCH_JOULES = "Energy in proportion to GPU time: a batch of 8 costs as many single images as it takes long."
 LOCAL_FIG_3 = (
@@ -49,7 +49,14 @@ SAVED = (
     "Contradiction (2): the paper also says 15-20 % (abstract) and 'over 10 %' (discussion). Here it follows "
     "from the three totals."
 )
-TCP_IMAGE = "Contradiction (4): one TCP connection needs this long for the 1 MB image."
+SWITCHING = (
+    "Contradiction (3): section 4.3's third bullet, 'offload when the network is good, otherwise run local', "
+    "played by rtt-threshold: it pays for offloading on the LAN and emits more than always-local."
+)
+TCP_IMAGE = (
+    "Contradiction (4): what one TCP connection needs for the 1 MB image over a gigabit wire (assumed; 8 ms of "
+    "it is the wire)."
+)
 TCP_SMALL = (
     "Contradiction (4): about 30 kB is what the printed rows have room for, and even then loss recovery "
     "decides the tail."

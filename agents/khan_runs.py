@@ -22,7 +22,9 @@ from .rollout import evaluation_seeds, run_policy
 
 EPISODES = 64  # of 1000 images each: p95 within about 0.3 %
 TCP_EPISODES = 16
-LOCAL, OFFLOAD, ADAPTIVE = "always-local", "always-edge-b4", "oracle-per-request"
+LOCAL, OFFLOAD = "always-local", "always-edge-b4"
+ADAPTIVE = "oracle-per-request"  # section 3.4: per image, the lowest carbon among what meets the SLO
+SWITCHING = "rtt-threshold"  # section 4.3: "offload when the network is good, otherwise run local"
 FASTEST_LOCAL = paper.TABLE_1["khan-lan"].local.images_per_s
 CONTROLS = ("cubic", "bbr")
 TCP_PAYLOADS_KB = (1000, 30)  # the paper's image, and what its printed rows have room for
@@ -135,7 +137,10 @@ def plan() -> list[Run]:
         row = rate_name(rate)
         runs.append(Run(Key("khan-lan", row, OFFLOAD), at_rate(lan, rate), EPISODES))
         runs.append(Run(Key("khan-lan", row, LOCAL), local_at_rate(lan, rate), EPISODES))
-    runs += [Run(Key("khan-mixed", "", policy), mixed, EPISODES) for policy in (LOCAL, OFFLOAD, ADAPTIVE)]
+    runs += [
+        Run(Key("khan-mixed", "", policy), mixed, EPISODES)
+        for policy in (LOCAL, OFFLOAD, ADAPTIVE, SWITCHING)
+    ]
     for name in paper.TABLE_1:
         for control in CONTROLS:
             for size in TCP_PAYLOADS_KB:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from .khan_cells import Cell
 
-TABLE_WIDTH = 118  # columns that the table needs
+TABLE_WIDTH = 150  # columns that the table needs; narrower terminals wrap it
 HEADINGS = ("table", "row", "column", "unit", "paper", "ours", "error", "kind", "note")
 NUMBERS = ("paper", "ours", "error", "note")  # aligned to the right
 
@@ -58,7 +58,7 @@ def _numbers(c: Cell) -> tuple[str, str, str]:
     if c.ours is None or c.relative_error is None:
         return f"{c.paper:g}", "-", "-"
     percent = round(100 * c.relative_error, 1) + 0.0  # no minus before zero
-    return f"{c.paper:g}", f"{c.ours:.4g}", f"{percent:+.1f} %"
+    return f"{c.paper:g}", f"{c.ours:.4g}" if c.ours < 1000 else f"{c.ours:.0f}", f"{percent:+.1f} %"
 
 
 if __name__ == "__main__":

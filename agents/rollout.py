@@ -16,7 +16,7 @@ from .policy import Policy
 MAX_BATCH = 256  # episodes at once: bounds the memory of a tape, and larger batches are hardly faster
 REPORT_EVERY = 50  # requests between two calls of the progress callback
 
-F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -36,14 +36,14 @@ class EpisodeRecord:
     """
 
     placement: npt.NDArray[np.int64]
-    latency_ms: F32
+    latency_ms: F64
     missed: npt.NDArray[np.bool_]
-    carbon_mg: F32
-    carbon_mg_marginal: F32
-    carbon_mg_attributional: F32
-    energy_j: F32
-    accuracy_miou: F32
-    reward: F32
+    carbon_mg: F64
+    carbon_mg_marginal: F64
+    carbon_mg_attributional: F64
+    energy_j: F64
+    accuracy_miou: F64
+    reward: F64
     valid: npt.NDArray[np.bool_]
 
     @property
@@ -53,7 +53,7 @@ class EpisodeRecord:
 
 
 _FROM_OUTCOME = [f.name for f in fields(EpisodeRecord) if f.name not in ("reward", "valid")]
-_DTYPES = {"placement": np.int64, "missed": np.bool_, "valid": np.bool_}
+_DTYPES: dict[str, Any] = {"placement": np.int64, "missed": np.bool_, "valid": np.bool_}
 
 
 def evaluation_seeds(seed: int, episodes: int) -> npt.NDArray[np.int64]:
@@ -119,9 +119,10 @@ def _play(
 
 def _empty(requests: int, batch: int) -> EpisodeRecord:
     shape = (requests, batch)
-    return EpisodeRecord(
-        **{f.name: np.zeros(shape, dtype=_DTYPES.get(f.name, np.float32)) for f in fields(EpisodeRecord)}
-    )
+    columns: dict[str, Any] = {
+        f.name: np.zeros(shape, dtype=_DTYPES.get(f.name, np.float64)) for f in fields(EpisodeRecord)
+    }
+    return EpisodeRecord(**columns)
 
 
 def _keep(record: EpisodeRecord, n: int, result: Any, running: npt.NDArray[np.bool_]) -> None:

@@ -38,8 +38,10 @@ COLUMNS = (
 NARROW_COLUMNS = (_CARBON, _P95, _MISSES, _MET, Column("gap %", "oracle_gap_closed", "{:.0%}"))
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """A share as it stands in a sentence: '12.3 %'."""
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as it stands in a sentence: '12.3 %', or '-' where it does not exist."""
+    if share is None:
+        return "-"
     return f"{100 * share:.{digits}f} %"
 
 
@@ -50,8 +52,8 @@ def heading(result: BenchmarkResult) -> list[str]:
         f"{s.name}: {result.episodes} tapes of the {result.part} part, seed {result.seed}, "
         f"{s.episode.requests} requests each, the same for every policy. CO2 in the {s.account} account.",
         f"An episode meets the SLO when its p{100 * s.slo.quantile:g} latency is at most "
-        f"{s.slo.latency_ms:g} ms; a policy complies (*) when {percent(COMPLIANT_SHARE, 0)} of its episodes do. "
-        f"Brackets: 95 % intervals over the tapes ({RESAMPLES} paired resamples; Wilson for SLO met).",
+        f"{s.slo.latency_ms:g} ms; a policy complies (*) when {percent(COMPLIANT_SHARE, 0)} of its episodes "
+        f"do. Brackets: 95 % intervals over the tapes ({RESAMPLES} paired resamples; Wilson for SLO met).",
         f"Gap closed: 0 % is {result.reference.name}, 100 % is {result.oracle.name}; it means something "
         "among policies that comply.",
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from importlib import metadata
 from typing import Any
 
 import codecarbon
@@ -24,6 +25,7 @@ from .run_dir import RunDir
 SCHEMA = "carbonpilot/emissions/1"
 FILE = "emissions.json"
 SUMMED = ("duration_s", "energy_kwh", "emissions_g")
+PARTS = ("cpu_energy_kwh", "gpu_energy_kwh", "ram_energy_kwh")
 
 
 class _Latest(BaseOutput):
@@ -107,22 +109,28 @@ class Footprint:
         return document
 
     def _session(self, complete: bool) -> dict[str, Any]:
-        """One session's record; a meter that said nothing gives nulls, never zeros."""
-        data = self._latest.data
-        silent = data is None or data.energy_consumed <= 0
         return {
             "started_utc": self._started,
             "complete": complete,  # false: the session was killed, its last seconds are not counted
-            "duration_s": None if data is None else data.duration,
-            "energy_kwh": None if silent else data.energy_consumed,
-            "cpu_energy_kwh": None if silent else data.cpu_energy,
-            "gpu_energy_kwh": None if silent else data.gpu_energy,
-            "ram_energy_kwh": None if silent else data.ram_energy,
-            "emissions_g": None if silent else data.energy_consumed * self._intensity,
+            **self._measured(),
             "country_iso_code": self._country,
             "carbon_g_per_kwh": self._intensity,
             "method": self._method(),
-            "tracker": f"codecarbon {codecarbon.__version__}, offline, whole machine",
+            "tracker": f"codecarbon {metadata.version('codecarbon')}, offline, whole machine",
+        }
+
+    def _measured(self) -> dict[str, float | None]:
+        """What the meter shows; one that said nothing gives nulls, never zeros."""
+        data = self._latest.data
+        if data is None or data.energy_consumed <= 0:
+            return dict.fromkeys((*SUMMED, *PARTS))
+        return {
+            "duration_s": data.duration,
+            "energy_kwh": data.energy_consumed,
+            "emissions_g": data.energy_consumed * self._intensity,
+            "cpu_energy_kwh": data.cpu_energy,
+            "gpu_energy_kwh": data.gpu_energy,
+            "ram_energy_kwh": data.ram_energy,
         }
 
     def _method(self) -> list[str]:

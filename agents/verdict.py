@@ -106,8 +106,8 @@ def _opponent_sentence(result: BenchmarkResult) -> str:
     if best is None:
         nearest = max(unlearned(result), key=lambda r: r.compliance)
         return (
-            f"No policy without learning complies (SLO met in {percent(COMPLIANT_SHARE, 0)} of the episodes or "
-            f"more); the nearest is {nearest.name} with {percent(nearest.compliance)}."
+            f"No policy without learning complies (SLO met in {percent(COMPLIANT_SHARE, 0)} of the "
+            f"episodes or more); the nearest is {nearest.name} with {percent(nearest.compliance)}."
         )
     return (
         f"Best complying policy without learning: {best.name}, {best.carbon_mg:.4g} mg CO2 per request, "
@@ -118,9 +118,9 @@ def _opponent_sentence(result: BenchmarkResult) -> str:
 def _sentences(result: BenchmarkResult, policy: PolicyResult) -> list[str]:
     if not policy.complies:
         return [
-            f"{policy.name} DOES NOT COMPLY: it meets the SLO in {percent(policy.compliance)} of the episodes, "
-            f"{percent(COMPLIANT_SHARE, 0)} are asked for. Its {policy.carbon_mg:.4g} mg per request do not count "
-            "against policies that keep the objective."
+            f"{policy.name} DOES NOT COMPLY: it meets the SLO in {percent(policy.compliance)} of the "
+            f"episodes, {percent(COMPLIANT_SHARE, 0)} are asked for. Its {policy.carbon_mg:.4g} mg per "
+            "request do not count against policies that keep the objective."
         ]
     best = best_complying(result)
     if best is None:
@@ -178,8 +178,8 @@ def _room_sentence(result: BenchmarkResult) -> str:
     change = oracle.carbon_mg / reference.carbon_mg - 1 if reference.carbon_mg else 0.0
     text = (
         f"Hindsight per request ({oracle.name}) emits {oracle.carbon_mg:.4g} mg, "
-        f"{percent(abs(change))} {'less' if change <= 0 else 'more'} than {reference.name}, and meets the SLO "
-        f"in {percent(oracle.compliance)} of the episodes."
+        f"{percent(abs(change))} {'less' if change <= 0 else 'more'} than {reference.name}, and meets "
+        f"the SLO in {percent(oracle.compliance)} of the episodes."
     )
     if not reference.complies:
         text += f" No static placement complies, so the gap is counted from {reference.name}."

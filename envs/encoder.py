@@ -34,7 +34,8 @@ class Encoder:
         self.rate_rows = [site.rows[f"{link}:believed_ms_per_kb"] for link in site.link_names]
         self.predictions = [self._prediction(p) for p in scenario.placements]
         self.per_budget = 1.0 / max(1.0, (1.0 - scenario.slo.quantile) * scenario.episode.requests)
-        throttling = scenario.device.throttling
+        radio, throttling = scenario.device.radio, scenario.device.throttling
+        self.full_tail_s = 0.0 if radio is None else radio.tail_s
         self.slower = 0.0 if throttling is None else throttling.slowdown - 1.0
 
     def _prediction(self, p: Placement) -> tuple[int, int]:
@@ -48,8 +49,9 @@ class Encoder:
         """Values of the request-clock features in their units, in table order; groups by site stay together."""
         ops = self.ops
         now = s.issued_ms
-        device_backlog = ops.maximum(s.device_free_ms - now, 0.0)
-        backlog = [ops.maximum(s.link_free_ms[i] - now, 0.0) for i in self.links]
+        # Whether something is still under way is known; how long it will take is only believed.
+        device_backlog = ops.maximum(s.believed_device_ms - now, 0.0) * (s.device_free_ms > now)
+        backlog = [ops.maximum(s.believed_link_ms[i] - now, 0.0) * (s.link_free_ms[i] > now) for i in self.links]
         sending = [payload * world[rate] + left for rate, left in zip(self.rate_rows, backlog, strict=True)]
         values: list[Any] = []
         for row, link in self.predictions:
@@ -65,7 +67,7 @@ class Encoder:
         values += [(now - (s.done_ms[k] - s.pending_ms[k])) * (s.done_ms[k] > now) for k in self.nodes]
         values += [s.seen_ms[k] for k in self.nodes]
         values += [(now - s.answered_ms[k]) * (1.0 / MS_PER_S) for k in self.nodes]
-        tail_s = ops.maximum(s.tail_until_ms - now, 0.0) * (1.0 / MS_PER_S)
+        tail_s = ops.minimum(ops.maximum(s.tail_until_ms - now, 0.0) * (1.0 / MS_PER_S), self.full_tail_s)
         values += [s.heat, s.throttled, tail_s, s.spent_misses * self.per_budget, s.recent_miss, progress]
         return values
 

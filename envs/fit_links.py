@@ -15,7 +15,9 @@ from .link_parameters import REGIMES, Regime
 from .score_tables import quantile_table
 
 ACF_LAGS_S = (1, 2, 5, 10, 30)
-DEGRADED_MULTIPLE = 1.5  # assumed border: a second whose RTT is that many times its piece's median is degraded
+DEGRADED_MULTIPLE = (
+    1.5  # assumed border: a second whose RTT is that many times its piece's median is degraded
+)
 BLOCKED = REGIMES.index("blocked")
 MIN_SECONDS = 5  # a piece with fewer measured seconds has no level of its own
 SLOWS = 1.0 - 1.0 / np.geomspace(1.5, 200.0, 30)
@@ -26,7 +28,8 @@ MAX_OF_5, MAX_OF_20 = 1.163, 1.867
 # Assumed: no recording has rate and RTT together.
 RATE_MULTIPLES: dict[Regime, float] = {"good": 1.0, "degraded": 0.6, "lossy": 0.8, "blocked": 1.0}
 CAPACITY_FILES = tuple(
-    f"network/capacity_{name}.csv@0.0-0.6" for name in ("lte_att_drive", "lte_tmobile_short", "umts_tmobile_drive")
+    f"network/capacity_{name}.csv@0.0-0.6"
+    for name in ("lte_att_drive", "lte_tmobile_short", "umts_tmobile_drive")
 )
 RATE_FLOOR = 0.05
 
@@ -94,7 +97,11 @@ def fit_family(name: str, folder: Path) -> dict[str, Any]:
         "base_rtt_ms": _table(level),
         "score": _score(sample, level, regime, source.continuous),
         "regimes": _with_measured_shares(
-            {r: _regime(r, sample, level, regime, source) for r in REGIMES if (regime == REGIMES.index(r)).any()}
+            {
+                r: _regime(r, sample, level, regime, source)
+                for r in REGIMES
+                if (regime == REGIMES.index(r)).any()
+            }
         ),
         "uplink": fit_uplink(folder),
         "observed": describe(sample, source.fitted),
@@ -111,9 +118,7 @@ def piece_levels(sample: LinkSample) -> npt.NDArray[np.float64]:
     return level
 
 
-def classify(
-    sample: LinkSample, level: npt.NDArray[np.float64], continuous: bool
-) -> npt.NDArray[np.int64]:
+def classify(sample: LinkSample, level: npt.NDArray[np.float64], continuous: bool) -> npt.NDArray[np.int64]:
     """Regime of each second (N,): blocked, else lossy where a probe was lost, else degraded where slow."""
     slow = (sample.rtt_ms > DEGRADED_MULTIPLE * level) & (not continuous)
     regime = np.where(slow, REGIMES.index("degraded"), 0)
@@ -169,7 +174,9 @@ def _with_measured_shares(regimes: dict[Regime, dict[str, Any]]) -> dict[Regime,
         chain[:, 0] = 0.0
         chain[:, 0] = 1.0 - chain.sum(axis=1)
     for name, row in zip(names, chain, strict=True):
-        regimes[name]["next_per_s"] = {n: round(float(p), 6) for n, p in zip(names, row, strict=True) if p > 0}
+        regimes[name]["next_per_s"] = {
+            n: round(float(p), 6) for n, p in zip(names, row, strict=True) if p > 0
+        }
     return regimes
 
 

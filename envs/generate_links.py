@@ -137,7 +137,10 @@ def link_bank(parameters: tuple[LinkParameters, ...]) -> LinkBank:
         return np.array(values, dtype=np.float32).ravel()
 
     def processes(key: str) -> F32:
-        both = [[getattr(p.score, key) for p in parameters], [getattr(p.uplink.score, key) for p in parameters]]
+        both = [
+            [getattr(p.score, key) for p in parameters],
+            [getattr(p.uplink.score, key) for p in parameters],
+        ]
         return np.array(both, dtype=np.float32)
 
     return LinkBank(

@@ -91,7 +91,9 @@ class LinkParameters(Strict):
                 raise ValueError(f"regimes.{name}.next_per_s must add up to 1, got {total:g}")
             unknown = set(regime.next_per_s) - set(self.regimes)
             if unknown:
-                raise ValueError(f"regimes.{name}.next_per_s leads to {sorted(unknown)}, which is not defined")
+                raise ValueError(
+                    f"regimes.{name}.next_per_s leads to {sorted(unknown)}, which is not defined"
+                )
             if name != "blocked" and (regime.rtt_multiple is None or regime.jitter_multiple is None):
                 raise ValueError(f"regimes.{name} needs rtt_multiple and jitter_multiple")
             if (name == "lossy") != (regime.loss_fraction is not None):

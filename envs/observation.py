@@ -122,8 +122,8 @@ def build_table(scenario: Scenario) -> ObservationTable:
     add("payload_kb", "kB", 0, 10_000, 100, "size of the waiting request", request)
     add("gap_ms", "ms", 0, 10_000, 100, "time since the last request was issued", request)
     for link in scenario.links:
-        add(f"{link}_backlog_ms", "ms", 0, 4 * slo, slo, f"own bytes still waiting for {link}", request)
-    add("device_backlog_ms", "ms", 0, 4 * slo, slo, "own requests still running on the device", request)
+        add(f"{link}_backlog_ms", "ms", 0, 4 * slo, slo, f"believed time until {link} has sent our bytes", request)
+    add("device_backlog_ms", "ms", 0, 4 * slo, slo, "believed time until the device is done", request)
     for node in scenario.nodes:
         add(f"{node}_outstanding_ms", "ms", 0, 4 * slo, slo, f"age of the unanswered request at {node}", request)
     for node in scenario.nodes:

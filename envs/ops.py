@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 # A request's noise word is cut into three quantile indices, from its best-mixed bits down.
-SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 6
+SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # 5: the draws of a transfer table
 SERVICE_DRAWS, JITTER_DRAWS, TRANSFER_DRAWS = 1 << SERVICE_BITS, 1 << JITTER_BITS, 1 << TRANSFER_BITS
 _SERVICE_SHIFT = 64 - SERVICE_BITS
 _JITTER_SHIFT = _SERVICE_SHIFT - JITTER_BITS

@@ -40,6 +40,7 @@ class Effects(NamedTuple):
     done_ms: Number
     tail_until_ms: Number
     device_free_ms: Number
+    remote: Number
 
 
 def serve(
@@ -138,8 +139,9 @@ def serve(
     device_free = s.device_free_ms + (arrival + here - s.device_free_ms) * (1.0 - remote)
     servers = _occupy(ops, servers, own_wait, work)
     return outcome, Effects(
-        link, link_free, node, ops.maximum(arrival, position), servers, connection, now + latency, tail_until, device_free
-    )
+        link, link_free, node, ops.maximum(arrival, position), servers, connection, now + latency, tail_until, device_free,
+        remote,
+    )  # fmt: skip
 
 
 def _history(ops: Any, c: Constants, a: Number, level: Number, time_ms: Number) -> tuple[Number, Number]:
@@ -197,8 +199,9 @@ def _radio(ops: Any, site: Site, s: State, remote: Number, start: Number, sent: 
     return s.tail_until_ms + (until - s.tail_until_ms) * remote, joules
 
 
-def commit(ops: Any, site: Site, s: State, n: Any, outcome: Outcome, e: Effects) -> None:
+def commit(ops: Any, site: Site, s: State, world: Any, n: Any, payload_kb: Number, outcome: Outcome, e: Effects) -> None:
     """Write what the chosen placement changes."""
+    _believe(ops, site, s, world, payload_kb, e)
     ops.write(s.link_free_ms, e.link, e.link_free_ms)
     ops.write(s.position_ms, e.node, e.position_ms)
     for handle, left in reversed(e.servers):  # a row that stands twice keeps its first entry, which got the work
@@ -212,6 +215,21 @@ def commit(ops: Any, site: Site, s: State, n: Any, outcome: Outcome, e: Effects)
     known = s.issued_ms + ops.minimum(outcome.latency_ms, site.scenario.slo.latency_ms)
     ops.set_row(s.known_at_ms, n, known)
     ops.set_row(s.miss, n, outcome.missed)
+
+
+def _believe(ops: Any, site: Site, s: State, world: Any, payload_kb: Number, e: Effects) -> None:
+    """Extend what the device believes about its own queues; it knows neither true rates nor true service times."""
+    rows, now = site.rows, s.issued_ms
+    if site.link_names:
+        believed = ops.read(s.believed_link_ms, 0, e.link)
+        sent = ops.maximum(believed, now) + payload_kb * ops.read(world, rows.start["believed_ms_per_kb"], e.link)
+        ops.write(s.believed_link_ms, e.link, believed + (sent - believed) * e.remote)
+    service = world[rows.start["believed_ms"]]  # the first placement is local
+    if site.has_throttling:
+        service = service * (s.throttled * (site.scenario.device.throttling.slowdown - 1.0) + 1.0)  # type: ignore[union-attr]
+    believed = s.believed_device_ms
+    done = ops.maximum(believed, now) + service
+    s.believed_device_ms = believed + (done - believed) * (1.0 - e.remote)
 
 
 def advance(ops: Any, site: Site, s: State, next_issue_ms: Number, ambient: Number) -> None:

@@ -25,7 +25,9 @@ class RowLayout:
             for kind in kinds:
                 self.start[kind] = len(names)
                 names += [f"{owner}:{kind}" for owner in owners]
+        self.start["believed_ms"] = len(names)
         names += [f"{p.name}:believed_ms" for p in scenario.placements]
+        self.start["believed_ms_per_kb"] = len(names)
         names += [f"{link}:believed_ms_per_kb" for link in scenario.links]
         self.world = len(names)  # rows that physics and predictions read
         names += [f"feature:{f.name}" for f in table.features if f.clock == "second"]

@@ -204,11 +204,12 @@ class Simulator:
     def place(self, actions: Any) -> Outcome:
         """Place the waiting requests and move to the next ones; the core of `step`, in this arithmetic."""
         ops, site, state = self.ops, self.site, self.state
+        request = self._request()
         outcome, effects = physics.serve(
-            ops, site, self.constants, state, self.world, self._request(), self._phase, actions
+            ops, site, self.constants, state, self.world, request, self._phase, actions
         )
         self._reward.complete(outcome)
-        physics.commit(ops, site, state, self.n, outcome, effects)
+        physics.commit(ops, site, state, self.world, self.n, request.payload_kb, outcome, effects)
         self.n = self.n + 1
         if self._arrivals is None:
             following = state.issued_ms + outcome.latency_ms

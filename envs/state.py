@@ -19,7 +19,7 @@ class State:
     """
 
     __slots__ = (
-        "answered_ms", "connection", "device_free_ms", "done_ms", "heat", "issued_ms", "known_at_ms", "link_free_ms", "miss",
+        "answered_ms", "believed_device_ms", "believed_link_ms", "connection", "device_free_ms", "done_ms", "heat", "issued_ms", "known_at_ms", "link_free_ms", "miss",
         "next_known", "pending_ms", "position_ms", "previous_ms", "recent_miss", "remaining_ms", "seen_ms", "spent_misses",
         "tail_until_ms", "throttled",
     )  # fmt: skip
@@ -34,6 +34,8 @@ class State:
         # One connection per node; its congestion state after the last upload.
         self.connection = ops.integers(nodes, [_initial_state(site, name) for name in site.node_names])
         self.device_free_ms = ops.constant(0.0)
+        # When the device believes that the link and itself will be free, from believed rates and service times.
+        self.believed_link_ms, self.believed_device_ms = ops.filled(max(links, 1), 0.0), ops.constant(0.0)
         self.heat, self.throttled = ops.constant(0.0), ops.constant(0.0)
         self.tail_until_ms = ops.constant(LONG_AGO_MS)
         self.previous_ms, self.issued_ms = ops.constant(0.0), ops.constant(0.0)

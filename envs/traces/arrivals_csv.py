@@ -1,5 +1,7 @@
-"""Arrival files: one row per request (``time_s[,input_tokens,output_tokens]``), or one per window of time
-(``time_s,rate_req_per_s[,burst_cv,active_clients]``)."""
+"""Arrival files: a row per request, or a row per window of time.
+
+``time_s[,input_tokens,output_tokens]`` or ``time_s,rate_req_per_s[,burst_cv,active_clients]``.
+"""
 
 from __future__ import annotations
 

@@ -113,7 +113,10 @@ def _show_summary(console: Console, summary: dict[str, Any]) -> None:
     if not console.is_terminal:
         print(f"{summary['file']}: {facts}")
         for row in (head, *rows):
-            print("  " + "".join(f"{cell:<20}" if i == 0 else f"{cell:>10}" for i, cell in enumerate(row)).rstrip())
+            print(
+                "  "
+                + "".join(f"{cell:<20}" if i == 0 else f"{cell:>10}" for i, cell in enumerate(row)).rstrip()
+            )
         return
     table = Table(*head, title=f"{summary['file']}: {facts}", title_justify="left")
     for row in rows:
@@ -142,4 +145,6 @@ def _write(json: str | Path, summaries: list[dict[str, Any]]) -> None:
     from ... import __version__
     from ..files import write_json
 
-    write_json(json, {"schema": "carbonpilot/traces/1", "carbonpilot_version": __version__, "files": summaries})
+    write_json(
+        json, {"schema": "carbonpilot/traces/1", "carbonpilot_version": __version__, "files": summaries}
+    )

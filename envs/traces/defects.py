@@ -1,4 +1,4 @@
-"""What is wrong with a trace file, each with file, line and column, collected instead of stopping at the first."""
+"""What is wrong with a trace file, each with file, line and column, all collected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Defect:
 
 
 class DefectLog:
-    """Collects the defects of one file; the first ``MAX_LISTED`` of each severity are kept, all are counted."""
+    """Collects the defects of one file; the first ``MAX_LISTED`` of each severity are kept, all counted."""
 
     def __init__(self, file: str) -> None:
         """Start with nothing wrong."""

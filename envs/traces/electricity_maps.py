@@ -1,8 +1,8 @@
 """Electricity Maps' CSV export (yearly files: hourly, five-minute and daily), in its historic spellings.
 
 Up to 2023 the columns read ``Carbon Intensity gCO₂eq/kWh (LCA)`` and ``Low Carbon Percentage``, later
-``Carbon intensity gCO₂eq/kWh (Life cycle)`` and ``Carbon-free energy percentage (CFE%)``; capitals differ between
-years. Names are compared without capitals, the subscript and double blanks.
+``Carbon intensity gCO₂eq/kWh (Life cycle)`` and ``Carbon-free energy percentage (CFE%)``; capitals
+differ between years. Names are compared without capitals, the subscript and double blanks.
 """
 
 from __future__ import annotations

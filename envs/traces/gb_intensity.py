@@ -1,7 +1,8 @@
 """The GB Carbon Intensity API's JSON: ``{data: [{from, to, intensity: {forecast, actual, index}}]}``.
 
-Forecast and actual are two signals. The regional forms wrap the same records into ``{regionid, shortname, data}``
-(one region's object, or a list of one) and hold forecasts only. Defects name the JSON field as the column.
+Forecast and actual are two signals. The regional forms wrap the same records into
+``{regionid, shortname, data}``, one region's object or a list of one, and hold forecasts only.
+Defects name the JSON field as the column.
 """
 
 from __future__ import annotations

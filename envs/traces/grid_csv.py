@@ -17,7 +17,7 @@ COLUMNS = ("utc_time", "carbon_g_per_kwh", "low_carbon_pct", "estimated")
 REQUIRED = COLUMNS[:2]
 HOUR_S = 3600.0
 
-# No grid comes near it: lignite, the worst source, is at about 1,000 to 1,300 g/kWh life-cycle (bound assumed).
+# No grid comes near it: the worst source, lignite, is at 1,000 to 1,300 g/kWh life-cycle (assumed).
 IMPOSSIBLE_G_PER_KWH = 2000.0
 WHY_IMPOSSIBLE = "No grid is that dirty: is the unit lb/MWh or kg/MWh instead of g/kWh?"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -60,7 +61,11 @@ class GridLibrary:
 
     @classmethod
     def load(
-        cls, traces_dir: str | Path, patterns: Sequence[str], before: str | None = None, from_: str | None = None
+        cls,
+        traces_dir: str | Path,
+        patterns: Sequence[str],
+        before: str | None = None,
+        from_: str | None = None,
     ) -> GridLibrary:
         """Read the files that the patterns name and keep the hours that may be used.
 
@@ -89,7 +94,7 @@ class GridLibrary:
                 raise InputError(f"{part.path}: no measured hour {said}. Choose another file or other dates.")
             breaks = np.flatnonzero(np.diff(hour) != 1) + 1
             bounds = [0, *breaks.tolist(), len(hour)]
-            for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+            for a, b in itertools.pairwise(bounds):
                 pieces += [(offset + a + s, n, len(files)) for s, n in runs(~np.isnan(value[a:b]))]
             values.append(value)
             hours.append(hour)
@@ -126,14 +131,21 @@ class GridLibrary:
         else:
             first = self._first_at(starts, file, np.asarray(start_hour, dtype=np.int64))
         rows = first + np.arange(hours)[:, None]
-        return GridWindows(self.carbon_g_per_kwh[rows], self.unix_hour[first] * float(HOUR_S), self.estimated[rows])
+        return GridWindows(
+            self.carbon_g_per_kwh[rows],
+            (self.unix_hour[first] * HOUR_S).astype(np.float64),
+            self.estimated[rows],
+        )
 
     def _starts(self, hours: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Rows at which a window may start, file by file, and where each file's begin (files + 1,)."""
         possible = [
-            np.arange(s, s + n - hours + 1) for s, n in zip(self.start.tolist(), self.length.tolist(), strict=True)
+            np.arange(s, s + n - hours + 1)
+            for s, n in zip(self.start.tolist(), self.length.tolist(), strict=True)
         ]
-        count = np.bincount(self.file, weights=[len(p) for p in possible], minlength=len(self.files)).astype(np.int64)
+        count = np.bincount(self.file, weights=[len(p) for p in possible], minlength=len(self.files)).astype(
+            np.int64
+        )
         if not count.all():
             short = self.files[int(count.argmin())]
             raise InputError(f"{short}: no {hours} measured hours in a row in the allowed dates.")
@@ -151,7 +163,7 @@ class GridLibrary:
         count = edges[wanted + 1] - edges[wanted]
         if not count.all():
             short = self.files[int(file[count.argmin()])]
-            raise InputError(f"{short}: no window starts at some hours of the day; allow more dates (a day or more).")
+            raise InputError(f"{short}: no window starts at some hours of the day; allow more dates.")
         return starts[order[edges[wanted] + start_hour // HOURS_PER_DAY % count]]
 
 
@@ -162,10 +174,12 @@ def _hour(iso: str, what: str) -> float:
         raise InputError(f"{what} = '{iso}': expected ISO 8601, e.g. 2022-09-24T00:00:00Z.") from None
 
 
-def _hourly(trace: GridTrace, part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _hourly(trace: GridTrace, part: Callable[[int], slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(hour since 1970, mean intensity, estimated) of each full hour; NaN where a sample is missing."""
     if trace.step_s > HOUR_S or HOUR_S % trace.step_s:
-        raise InputError(f"{trace.file}: a step of {trace.step_s:g} s hides the day; give an hourly or finer file.")
+        raise InputError(
+            f"{trace.file}: a step of {trace.step_s:g} s hides the day; give an hourly or finer file."
+        )
     trace.truth()  # refuses files that hold forecasts only
     rows = part(len(trace.unix_s))
     unix_s, value, flag = trace.unix_s[rows], trace.carbon_g_per_kwh[rows], trace.estimated[rows]

@@ -64,7 +64,9 @@ class NetworkLibrary:
             paths += [(piece, part.pattern) for piece in path_rows(trace, rows)]
             shapes += [(piece, part.pattern) for piece in shape_rows(trace, rows)]
         if not paths:
-            raise InputError(f"{traces_dir}: no file of {list(patterns)} has a measured RTT; add one that has.")
+            raise InputError(
+                f"{traces_dir}: no file of {list(patterns)} has a measured RTT; add one that has."
+            )
         pieces = [piece for piece, _ in paths]
         return cls(
             rtt_ms=np.concatenate([p.rtt_ms for p in pieces]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +40,10 @@ class PathRows:
 def path_rows(trace: NetworkTrace, part: slice) -> list[PathRows]:
     """Cut a part of a recording into stretches without gaps and without unmeasured seconds.
 
-    A source that measures no loss at all (reliable transport) has loss 0: its bad radio is in the RTT.
-    Recordings made of bursts are put end to end as their file has them; a segment border is not a gap.
+    A second without a reply is blocked. One with neither a reply nor a loss, in a source that counts losses,
+    was not measured, and cuts the recording. A source that counts no losses (reliable transport) has loss 0:
+    its bad radio is in the RTT. Recordings made of bursts are put end to end as their file has them; a
+    segment border is not a gap.
     """
     rtt, loss = trace.rtt_ms[part], trace.loss_pct[part] / 100.0
     if np.isnan(rtt).all():
@@ -58,13 +61,21 @@ def path_rows(trace: NetworkTrace, part: slice) -> list[PathRows]:
         rows = slice(first, first + length)
         if blocked[rows].all():
             continue  # an outage without a single RTT in its stretch: there is nothing to hold
-        held = [_hold(values[rows], ~blocked[rows]) for values in (rtt, jitter, loss)]
-        out.append(PathRows(*held, blocked[rows], None if shape is None else shape[rows]))
+        usable = ~blocked[rows]
+        out.append(
+            PathRows(
+                rtt_ms=_hold(rtt[rows], usable),
+                jitter_ms=_hold(jitter[rows], usable),
+                loss=_hold(loss[rows], usable),
+                blocked=blocked[rows],
+                shape=None if shape is None else shape[rows],
+            )
+        )
     return out
 
 
 def shape_rows(trace: NetworkTrace, part: slice) -> list[F32]:
-    """Uplink shapes of a capacity recording (one without RTT): stretches without gaps, median 1 over the part."""
+    """Uplink shapes of a capacity recording (one without RTT): gapless stretches, median 1 over the part."""
     up = trace.up_mbps[part]
     if not np.isnan(trace.rtt_ms).all() or not np.nansum(up) > 0:
         return []
@@ -89,7 +100,7 @@ def _stretches(time_s: np.ndarray, step_s: float, known: npt.NDArray[np.bool_]) 
     late = np.flatnonzero(np.diff(time_s) > GAP_FACTOR * step_s) + 1
     bounds = [0, *late.tolist(), len(time_s)]
     out = []
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in itertools.pairwise(bounds):
         out += [(low + first, length) for first, length in runs(known[low:high])]
     return out
 

@@ -1,4 +1,4 @@
-"""Patterns that name trace files and parts of them, ``network/us_drive_*.csv`` or ``network/x.csv@0.0-0.6``."""
+"""Patterns that name trace files and parts of them, e.g. ``network/us_drive_*.csv`` or ``FILE@0.0-0.6``."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def parse_pattern(pattern: str) -> tuple[str, float, float]:
         raise InputError(f"'{pattern}': expected FILE@LOW-HIGH with shares of the rows, e.g. FILE@0.0-0.6.")
     pure = PurePosixPath(glob)
     if not glob or pure.is_absolute() or ".." in pure.parts:
-        raise InputError(f"'{pattern}': expected a glob below the trace folder, without '..' or a leading '/'.")
+        raise InputError(
+            f"'{pattern}': expected a glob below the trace folder, without '..' or a leading '/'."
+        )
     return glob, low, high
 
 

@@ -14,7 +14,7 @@ INT = npt.NDArray[np.int64]
 
 
 class Windows(NamedTuple):
-    """Windows of a batch: the piece, its first row in the flat arrays and how many rows it lasts, each (B,)."""
+    """Windows of a batch (B,): the piece, the first row in the flat arrays, and the rows it lasts."""
 
     piece: INT
     first: INT

@@ -86,7 +86,8 @@ def _direct(path: Path) -> GridTrace:
         )
     parsed = None if text is None or form is None else electricity_maps.parse(text, path, log, "direct")
     log.raise_errors()
-    assert parsed is not None and isinstance(parsed.trace, GridTrace)
+    assert parsed is not None
+    assert isinstance(parsed.trace, GridTrace)
     return parsed.trace
 
 

@@ -1,4 +1,4 @@
-"""The one way to read a value that changes with time: it ends where its trace ends, and its gaps stay gaps."""
+"""The one way to read a value that changes with time: it ends with its trace, and its gaps stay gaps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Signal:
         self._time_s, self._values = time_s, values
         own_end = time_s + step_s
         following = np.append(time_s[1:], own_end[-1])
-        # A sample reaches to the next one where that is only a little late (stamps jitter), never across a gap.
+        # A sample reaches to the next one where that is a little late (stamps jitter), never across a gap.
         self._holds_until_s = np.where(following - time_s <= GAP_FACTOR * step_s, following, own_end)
         measured = np.where(np.isnan(values), -1, np.arange(len(values)))
         self._last_measured = np.maximum.accumulate(measured)
@@ -76,12 +76,13 @@ class Signal:
         t = np.asarray(t_s, dtype=np.float64)
         outside = ~((t >= self.start_s) & (t < self.end_s))
         if outside.any():
+            first = np.atleast_1d(t)[np.atleast_1d(outside)][0]
             raise TraceEndedError(
-                f"{self.name} covers {self.start_s:.15g} s to {self.end_s:.15g} s, asked for "
-                f"{np.atleast_1d(t)[np.atleast_1d(outside)][0]:.15g} s. A trace never repeats: end the episode there."
+                f"{self.name} covers {self.start_s:.15g} s to {self.end_s:.15g} s, asked for {first:.15g} s. "
+                "A trace never repeats: end the episode there."
             )
         return t, np.searchsorted(self._time_s, t, side="right") - 1
 
 
-def _like(asked: npt.ArrayLike, values: npt.NDArray):  # noqa: ANN202
+def _like(asked: npt.ArrayLike, values: npt.NDArray):
     return values if np.ndim(asked) else float(values)

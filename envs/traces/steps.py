@@ -14,7 +14,7 @@ GAP_FACTOR = 1.5  # a distance beyond this many steps is a gap: at least half a 
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch without rows: ``row`` is the first one after it, ``missing_s`` the time that no row covers."""
+    """A stretch without rows: ``row`` is the first one after it, ``missing_s`` the uncovered time."""
 
     row: int
     missing_s: float

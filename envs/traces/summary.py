@@ -18,8 +18,8 @@ def summarise(path: str | Path) -> dict[str, Any]:
 
     Returns:
         file, kind, form, zone, rows, start (UTC or None), span_s, step_s, gaps, gap_s, estimated_share,
-        outage_share, stall_share, segments, and per measured column under ``columns``: unit, min, median, p95,
-        max, empty (share of rows without a value).
+        outage_share, stall_share, segments, and per measured column under ``columns``: unit, min, median,
+        p95, max, empty (share of rows without a value).
 
     Raises:
         TraceError: the file is broken.

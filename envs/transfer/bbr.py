@@ -19,6 +19,7 @@ MEAN_GAIN = np.array([[np.take(CYCLE, np.arange(i, i + n), mode="wrap").mean() f
 FILTER_ROUNDS = 10.0  # Cardwell 2016: window of the bandwidth max-filter
 EXTRA_ROUNDS = 5.0  # Linux bbr_extra_acked_win_rtts
 EXTRA_MAX_MS = 100.0  # Linux bbr_extra_acked_max_us
+ACK_SEGMENTS = 2.0  # one delayed ack, RFC 1122 section 4.2.3.2
 MIN_WINDOW = 4.0  # Cardwell 2016
 GROWTH = 1.25  # Cardwell 2016: the pipe is full after three rounds that do not grow by 25 %
 FULL_ROUNDS = 3.0
@@ -91,8 +92,10 @@ class Bbr(Connection):
         self._cycle(first, seen)
         self._set_window(seen)
         self.flight = seen.delivered
-        self.flight_ms = np.maximum(seen.rtt_ms, seen.spread_ms)
-        self.tail_share = np.where(seen.lost > 0, 1.0 - seen.first_loss, 1.0)
+        # A timer's silence counts: the rate sample of the segment it resends starts at the last ack before it.
+        self.flight_ms = np.maximum(seen.rtt_ms, seen.spread_ms) + seen.waited_ms
+        share = np.where(seen.lost > 0, 1.0 - seen.first_loss, 1.0)
+        self.tail_share = np.where(seen.waited_ms > 0, 0.0, share)
         self.last_rtt_ms = seen.end_rtt_ms
 
     def _sample(self, first: np.ndarray, seen: Round) -> F64:
@@ -169,7 +172,8 @@ class Bbr(Connection):
     def _set_window(self, seen: Round) -> None:
         gain = np.where(self.full, CWND_GAIN, HIGH_GAIN)
         target = gain * self.best[:, 0] * self.min_rtt_ms + 3.0 * self.quantum()  # Linux bbr_quantization_budget
-        target += np.where(self.full, self.extra.max(axis=1), 0.0)
+        target += np.where(self.full, np.maximum(self.extra.max(axis=1), ACK_SEGMENTS), 0.0)
+        target += np.where(self.full & (self.phase == 0.0), 2.0, 0.0)  # Linux bbr_quantization_budget
         target = np.maximum(2.0 * np.ceil(target / 2.0), MIN_WINDOW)
         grown = self.cwnd + seen.delivered
         grow = self.cwnd < target

@@ -101,9 +101,11 @@ class Round:
     lost: F64
     new_loss: npt.NDArray[np.bool_]  # a segment sent for the first time was lost
     first_loss: F64  # place of the first loss in the flight, 0 to 1
+    resent: F64
     fresh_sent: F64
     spread_ms: F64  # from the first to the last packet at the path's exit
     last_flight: npt.NDArray[np.bool_]
     timeout: npt.NDArray[np.bool_]
     window_limited: npt.NDArray[np.bool_]
+    waited_ms: F64  # for a timer, because nothing later proved the loss
     duration_ms: F64

@@ -54,7 +54,7 @@ class Cubic(Connection):
         self.delay_min_ms = np.minimum(self.delay_min_ms, seen.rtt_ms)
         slow = self.cwnd < self.ssthresh
         self._slow_start(slow & ~seen.new_loss, seen)
-        self._avoid(~slow & seen.window_limited & ~seen.new_loss, seen)
+        self._avoid(~slow & seen.window_limited & ~seen.new_loss & (seen.resent == 0), seen)
         self._reduce(seen.new_loss | seen.timeout)
         self.cwnd = np.where(seen.timeout, 1.0, self.cwnd)  # RFC 9438 section 4.8
 

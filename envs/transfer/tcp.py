@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import InputError
 from .bbr import Bbr
-from .connection import F64, MIN_RTO_MS, MSS_BYTES, WIRE_BYTES, Connection, Path, Round
+from .connection import F64, JITTER_TIME_MS, MIN_RTO_MS, MSS_BYTES, WIRE_BYTES, Connection, Path, Round
 from .cubic import Cubic
 
 CONTROLS = {"cubic": Cubic, "bbr": Bbr}
@@ -58,9 +58,10 @@ def simulate_uploads(
     Returns:
         (n_uploads, M) ms from the first byte sent to the reply received.
     """
-    path = Path(*(np.full(connections, float(v)) for v in (rtt_ms, rtt_jitter_ms, loss)), segments_per_ms(
-        np.full(connections, rate_mbps)
-    ))
+    # Both ways have half the offset, half a round trip apart, so their sum varies a little less.
+    sigma = rtt_jitter_ms * np.sqrt(0.5 * (1.0 + np.exp(-0.5 * rtt_ms / JITTER_TIME_MS)))
+    ways = (rtt_ms, sigma, loss, segments_per_ms(rate_mbps))
+    path = Path(*(np.full(connections, float(v)) for v in ways))
     conn = open_connections(congestion_control, path)
     rng = np.random.default_rng(seed)
     segments = np.full(connections, np.ceil(payload_bytes / MSS_BYTES))
@@ -131,12 +132,13 @@ def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.nda
     # A tail lost together with earlier segments is proved by their retransmission, one RTT later.
     duration = np.where(tail & ~alone, 2.0 * rtt + spread, duration)
     # One segment outstanding: the probe timer 2 SRTT + 200 ms is cut to the RTO (Linux, RFC 8985 section 7.2).
-    duration = np.where(alone, answered + spread + rto, duration)
+    waited = np.where(alone, rto, 0.0)
+    duration = np.where(alone, answered + spread + waited, duration)
 
     seen = Round(
         rtt_ms=rtt, end_rtt_ms=end_rtt, sent=sent, delivered=sent - lost, lost=lost, new_loss=new_loss, first_loss=first_place,
-        fresh_sent=fresh_sent, spread_ms=spread, last_flight=last_flight, timeout=timeout,
-        window_limited=sent >= window, duration_ms=duration,
+        resent=resent, fresh_sent=fresh_sent, spread_ms=spread, last_flight=last_flight, timeout=timeout,
+        window_limited=sent >= window, waited_ms=waited, duration_ms=duration,
     )
     conn.srtt_ms += (end_rtt - conn.srtt_ms) / 4.0  # RFC 6298 (2.3), a few samples a round
     conn.backoff = np.where(timeout, 2.0 * conn.backoff, 1.0)  # RFC 6298 (5.5)
