@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..envs.errors import InputError
 from ..envs.schema import Scenario
+from ..envs.tape import Part
 from .metrics import EPISODE_METRICS, episode_metrics, mean_per_episode, placement_share, share_over_time
 from .policy_registry import STRONGEST_ORACLE, Contestant, Kind, contestants, default_policies
 from .rollout import EpisodeRecord, evaluation_seeds, run_policy
@@ -81,7 +82,7 @@ class BenchmarkResult:
     scenario: Scenario
     seed: int
     episodes: int
-    part: str
+    part: Part
     results: tuple[PolicyResult, ...]
 
     @cached_property
@@ -165,7 +166,7 @@ def play(
     seed: int,
     traces_dir: str | None = None,
     progress: Progress | None = None,
-    part: str = "evaluation",
+    part: Part = "evaluation",
 ) -> BenchmarkResult:
     """Play policies that have been found already; see `benchmark`."""
     seeds = evaluation_seeds(seed, episodes)

@@ -82,10 +82,11 @@ def _summary(cells: list[Cell]) -> list[str]:
     counts = {
         kind: sum(c.kind == kind for c in printed) for kind in ("fitted", "predicted", "not_reproducible")
     }
+    fitted, predicted, off = counts.values()
     worst = max(abs(c.relative_error or 0.0) for c in printed if c.kind == "fitted")
     return [
         "Khan et al., paper beside simulator.",
-        f"Of {len(printed)} cells {counts['fitted']} are fitted (worst error {worst:.1%}), {counts['predicted']} "
-        f"predicted within {TOLERANCE:.0%}, {counts['not_reproducible']} not reproducible (reasons below). "
+        f"Of {len(printed)} cells {fitted} are fitted (worst error {worst:.1%}), {predicted} predicted "
+        f"within {TOLERANCE:.0%}, {off} not reproducible (reasons below). "
         f"{len(cells) - len(printed)} more show what the tcp model makes of Table 1.",
     ]

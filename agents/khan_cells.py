@@ -14,6 +14,7 @@ from .khan_runs import (
     FASTEST_LOCAL,
     LOCAL,
     OFFLOAD,
+    SWITCHING,
     TCP_PAYLOADS_KB,
     Figures,
     Key,

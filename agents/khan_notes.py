@@ -54,8 +54,8 @@ SWITCHING = (
     "played by rtt-threshold: it pays for offloading on the LAN and emits more than always-local."
 )
 TCP_IMAGE = (
-    "Contradiction (4): what one TCP connection needs for the 1 MB image over a gigabit wire (assumed; 8 ms of "
-    "it is the wire)."
+    "Contradiction (4): what one TCP connection needs for the 1 MB image over a gigabit wire (assumed; 8 ms "
+    "of it is the wire)."
 )
 TCP_SMALL = (
     "Contradiction (4): about 30 kB is what the printed rows have room for, and even then loss recovery "

@@ -21,7 +21,8 @@ from .policy_registry import resolve
 from .rollout import evaluation_seeds, run_policy
 
 EPISODES = 64  # of 1000 images each: p95 within about 0.3 %
-TCP_EPISODES = 16
+RATE_REQUESTS = 500  # enough for a mean energy
+TCP_REQUESTS = 250  # over one connection, then another
 LOCAL, OFFLOAD = "always-local", "always-edge-b4"
 ADAPTIVE = "oracle-per-request"  # section 3.4: per image, the lowest carbon among what meets the SLO
 SWITCHING = "rtt-threshold"  # section 4.3: "offload when the network is good, otherwise run local"
@@ -69,7 +70,6 @@ class Run:
 
     key: Key
     scenario: Scenario
-    episodes: int
 
 
 def changed(scenario: Scenario, name: str, changes: dict[str, Any]) -> Scenario:
@@ -81,7 +81,8 @@ def changed(scenario: Scenario, name: str, changes: dict[str, Any]) -> Scenario:
 def at_rate(scenario: Scenario, rate: paper.Range) -> Scenario:
     """Images at a steady rate drawn from a range, in the account that shares idle power (Fig. 3)."""
     arrivals = {"kind": "periodic", "low_per_s": rate.low, "high_per_s": rate.high, "jitter_fraction": 0.0}
-    return changed(scenario, "khan-rate", {"arrivals": arrivals, "account": "attributional"})
+    changes = {"arrivals": arrivals, "account": "attributional", "episode": {"requests": RATE_REQUESTS}}
+    return changed(scenario, "khan-rate", changes)
 
 
 def local_at_rate(scenario: Scenario, rate: paper.Range) -> Scenario:
@@ -119,6 +120,7 @@ def by_tcp(scenario: Scenario, control: str, payload_kb: float) -> Scenario:
     changes = {
         "links": {"lan": {"source": {"phases": phases}, "transfer": transfer}},
         "payload": {"low_kb": payload_kb, "high_kb": payload_kb},
+        "episode": {"requests": TCP_REQUESTS},
     }
     return changed(scenario, "khan-tcp", changes)
 
@@ -128,24 +130,21 @@ def plan() -> list[Run]:
     lan = load_scenario("khan-lan")
     mixed = changed(load_scenario("khan-mixed"), "khan-mixed", {"account": "attributional"})
     runs = [
-        Run(Key(name, "", policy), load_scenario(name), EPISODES)
+        Run(Key(name, "", policy), load_scenario(name))
         for name in paper.TABLE_1
         for policy in (LOCAL, OFFLOAD)
     ]
-    runs.append(Run(Key("khan-lan", "batch", OFFLOAD), full_batches(lan), EPISODES))
+    runs.append(Run(Key("khan-lan", "batch", OFFLOAD), full_batches(lan)))
     for rate in paper.FIG_3:
         row = rate_name(rate)
-        runs.append(Run(Key("khan-lan", row, OFFLOAD), at_rate(lan, rate), EPISODES))
-        runs.append(Run(Key("khan-lan", row, LOCAL), local_at_rate(lan, rate), EPISODES))
-    runs += [
-        Run(Key("khan-mixed", "", policy), mixed, EPISODES)
-        for policy in (LOCAL, OFFLOAD, ADAPTIVE, SWITCHING)
-    ]
+        runs.append(Run(Key("khan-lan", row, OFFLOAD), at_rate(lan, rate)))
+        runs.append(Run(Key("khan-lan", row, LOCAL), local_at_rate(lan, rate)))
+    runs += [Run(Key("khan-mixed", "", policy), mixed) for policy in (LOCAL, OFFLOAD, ADAPTIVE, SWITCHING)]
     for name in paper.TABLE_1:
         for control in CONTROLS:
             for size in TCP_PAYLOADS_KB:
                 key = Key(name, f"{control} {size} kB", OFFLOAD)
-                runs.append(Run(key, by_tcp(load_scenario(name), control, size), TCP_EPISODES))
+                runs.append(Run(key, by_tcp(load_scenario(name), control, size)))
     return runs
 
 
@@ -154,9 +153,9 @@ def rate_name(rate: paper.Range) -> str:
     return f"{rate.low:g} im/s" if rate.low == rate.high else f"{rate.low:g}-{rate.high:g} im/s"
 
 
-def play(run: Run, seed: int, episodes: int | None = None) -> Figures:
+def play(run: Run, seed: int, episodes: int = EPISODES) -> Figures:
     """Make a run on evaluation tapes and read its figures."""
-    seeds = evaluation_seeds(seed, episodes or run.episodes)
+    seeds = evaluation_seeds(seed, episodes)
     policy = resolve(run.key.policy, run.scenario, seed)
     record = run_policy(policy, run.scenario, seeds, part="evaluation")
     metrics = {k: float(v.mean()) for k, v in episode_metrics(record, run.scenario.slo).items()}
@@ -175,13 +174,13 @@ def play(run: Run, seed: int, episodes: int | None = None) -> Figures:
 
 
 def play_all(
-    seed: int, episodes: int | None = None, progress: Callable[[Run], None] | None = None
+    seed: int, episodes: int = EPISODES, progress: Callable[[Run], None] | None = None
 ) -> dict[Key, Figures]:
     """Make every run of the plan.
 
     Args:
         seed: seed of the evaluation tapes; the same tapes serve every policy of a scenario.
-        episodes: episodes a run instead of the plan's own numbers.
+        episodes: episodes a run.
         progress: called before each run.
     """
     figures = {}

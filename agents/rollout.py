@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..envs.schema import Scenario
 from ..envs.simulator import Simulator
+from ..envs.tape import Part
 from .policy import Policy
 
 MAX_BATCH = 256  # episodes at once: bounds the memory of a tape, and larger batches are hardly faster
@@ -65,7 +66,7 @@ def run_policy(
     policy: Policy,
     scenario: Scenario,
     seeds: Sequence[int] | npt.NDArray[np.int64],
-    part: str = "evaluation",
+    part: Part = "evaluation",
     traces_dir: str | None = None,
     batch: int = MAX_BATCH,
     progress: Callable[[int], None] | None = None,
@@ -91,7 +92,7 @@ def _play(
     policy: Policy,
     scenario: Scenario,
     seeds: npt.NDArray[np.int64],
-    part: str,
+    part: Part,
     traces_dir: str | None,
     progress: Callable[[int], None] | None,
 ) -> EpisodeRecord:

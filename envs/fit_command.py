@@ -1,4 +1,4 @@
-"""``carbonpilot traces fit``: fit all generators to the recordings and write their YAML files and the page."""
+"""``carbonpilot traces fit``: fit all generators to the recordings and write YAML files and a page."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import yaml
 
 from .errors import InputError
 from .files import atomic_write_text
-from .fit_links import CAPACITY_FILES, LINK_SOURCES, describe, fit_family
+from .fit_links import describe, fit_family
 from .fit_page import COMMAND, Comparison, write_page
 from .fit_samples import LinkSample, link_sample
+from .fit_sources import CAPACITY_FILES, LINK_SOURCES
 from .fit_zones import ZONE_SOURCES, describe_hours, fit_region, zone_hours
 from .generate_links import draw_from_bank as draw_links
 from .generate_links import link_bank
@@ -25,7 +26,7 @@ from .units import HOURS_PER_YEAR
 from .validation import validated
 from .world_types import LinkWorld
 
-EPISODES, EPISODE_S = 2048, 120  # generated for the comparison
+EPISODES, EPISODE_S = 8192, 120  # generated for the comparison
 YEARS = 8
 _CAPACITY_CREDIT = "ravinet/mahimahi, Winstein et al. 2013, GPL-3.0 (only numbers fitted to it are here)"
 
@@ -120,7 +121,7 @@ def _link_comment(name: str) -> list[str]:
     return [
         f"RTT, loss and stalls: {source.credit}.",
         f"Fitted to {', '.join(source.fitted)} (@ is the span of rows).",
-        f"Uplink shape: {_CAPACITY_CREDIT}: {', '.join(CAPACITY_FILES)}; that it holds on this link is assumed.",
+        f"Uplink shape: {_CAPACITY_CREDIT}: {', '.join(CAPACITY_FILES)}; that it holds here is assumed.",
         "Tables *_ms, rtt_multiple and rate_shape: values at the normal scores -3, -2.75 ... 3; "
         "loss_fraction: quantiles 0, 0.1 ... 1. rate_multiple: assumed.",
     ]

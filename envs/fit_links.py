@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .fit_samples import LinkSample, link_sample, read_columns, span_of_rows
+from .fit_sources import CAPACITY_FILES, LINK_SOURCES, FamilySource
 from .fit_statistics import acf, fit_memory, normal_scores, quantiles
 from .link_parameters import REGIMES, Regime
 from .score_tables import quantile_table
@@ -22,67 +23,9 @@ BLOCKED = REGIMES.index("blocked")
 MIN_SECONDS = 5  # a piece with fewer measured seconds has no level of its own
 SLOWS = 1.0 - 1.0 / np.geomspace(1.5, 200.0, 30)
 SMOOTHINGS = np.array([0.0, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97])
-# Expected (largest - mean) / sigma of n normal values, n = 5 and 20 replies a second
-# (Tippett 1925, doi 10.1093/biomet/17.3-4.364: 1.163 and 1.867).
-MAX_OF_5, MAX_OF_20 = 1.163, 1.867
 # Assumed: no recording has rate and RTT together.
 RATE_MULTIPLES: dict[Regime, float] = {"good": 1.0, "degraded": 0.6, "lossy": 0.8, "blocked": 1.0}
-CAPACITY_FILES = tuple(
-    f"network/capacity_{name}.csv@0.0-0.6"
-    for name in ("lte_att_drive", "lte_tmobile_short", "umts_tmobile_drive")
-)
 RATE_FLOOR = 0.05
-
-
-@dataclass(frozen=True)
-class FamilySource:
-    """Which recordings a family is fitted to, and which only check it."""
-
-    fitted: tuple[str, ...]
-    check: tuple[str, ...]
-    credit: str
-    max_factor: float | None  # None: the source has no slowest reply
-    piece_s: int = 120  # a level holds for about an episode
-    continuous: bool = False  # RTT moves without jumps: one table for all regimes, none called degraded
-
-
-def _drives(*days: str) -> tuple[str, ...]:
-    return tuple(f"network/us_drive_{day}_{who}.csv" for day in days for who in ("att", "tmobile", "verizon"))
-
-
-def _spans(span: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"network/{name}.csv@{span}" for name in names)
-
-
-_CICV5G = "zxr805/CICV5G, Zhang et al. 2025, doi 10.5281/zenodo.17475688, CC BY 4.0"
-_5G = ("5g_urban_n78", "5g_urban_n8", "5g_weak_to_strong_n8")
-LINK_SOURCES = {
-    "us-drive": FamilySource(
-        _drives("2023-05-13", "2023-05-14"),
-        _drives("2023-05-15", "2023-08-05", "2023-08-06"),
-        "NUWiNS/pam2025-multi-carrier-dataset, PAM 2025, CC0 1.0",
-        MAX_OF_5,
-    ),
-    "starlink": FamilySource(
-        ("network/starlink_kiel_2024-12-12.csv", "network/starlink_kiel_2025-01-30.csv"),
-        ("network/starlink_kiel_2025-02-13.csv",),
-        "ds-kiel/FjordLink (Kiel University), CC BY 4.0",
-        None,
-        piece_s=600,  # the terminal's RTT is smoothed over seconds; shorter pieces would take that for a level
-        continuous=True,
-    ),
-    "5g": FamilySource(_spans("0.0-0.6", *_5G), _spans("0.6-1.0", *_5G), _CICV5G, MAX_OF_20),
-    "5g-rural": FamilySource(
-        _spans("0.0-0.6", "5g_rural_n8"), _spans("0.6-1.0", "5g_rural_n8"), _CICV5G, MAX_OF_20
-    ),
-    "wifi": FamilySource(
-        _spans("0.0-0.6", "wifi_repeater_home"),
-        _spans("0.6-1.0", "wifi_repeater_home"),
-        "uncore-team/marginal_rtt_modeling, Fernandez-Madrigal et al. 2025, doi 10.5281/zenodo.14967644, GPL-3.0 "
-        "(only numbers fitted to it are here)",
-        None,
-    ),
-}
 
 
 def fit_family(name: str, folder: Path) -> dict[str, Any]:
@@ -225,10 +168,10 @@ def _transitions(
 
 
 def _stays(regime: npt.NDArray[np.int64], segment: npt.NDArray[np.int64], number: int) -> list[int]:
-    """Lengths in seconds of the unbroken stays in a regime; those cut by a segment's edge count as they are."""
+    """Lengths in seconds of the unbroken stays in a regime, as far as the segments show them."""
     change = (np.diff(regime) != 0) | (np.diff(segment) != 0)
     edges = np.concatenate([[0], np.flatnonzero(change) + 1, [regime.size]])
-    return [int(b - a) for a, b in zip(edges[:-1], edges[1:], strict=True) if regime[a] == number]
+    return [int(b - a) for a, b in pairwise(edges) if regime[a] == number]
 
 
 def _jitter(sample: LinkSample, here: npt.NDArray[np.bool_], source: FamilySource) -> float:

@@ -11,11 +11,13 @@ import numpy as np
 from .errors import MissingExtraError
 from .files import atomic_path, atomic_write_text
 from .fit_links import ACF_LAGS_S
+from .fit_page_text import PAGE
 from .fit_samples import F64
 from .fit_zones import ACF_LAGS_H
 
 COMMAND = "carbonpilot traces fit ../shared/data --out configs --docs docs"
 Q = (5, 25, 50, 75, 95, 99)
+_RTT_TICKS = (10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 1000)
 _COLUMNS = (("fitted", "recorded, fitted"), ("generated", "generated"), ("check", "recorded, check only"))
 
 
@@ -46,7 +48,7 @@ def write_page(links: list[Comparison], zones: list[Comparison], docs: Path) -> 
 
 
 def _text(links: list[Comparison], zones: list[Comparison]) -> str:
-    template = Path(__file__).with_name("fit_page.md").read_text(encoding="utf-8")
+    page = PAGE
     parts = {
         "COMMAND": COMMAND,
         "LINK_SUMMARY": _link_summary(links),
@@ -55,8 +57,8 @@ def _text(links: list[Comparison], zones: list[Comparison]) -> str:
         "ZONES": "\n".join(_section(c, "zone", _zone_rows(c)) for c in zones),
     }
     for key, text in parts.items():
-        template = template.replace("{{" + key + "}}", text)
-    return template
+        page = page.replace("{{" + key + "}}", text)
+    return page
 
 
 def _section(c: Comparison, kind: str, rows: list[list[str]]) -> str:
@@ -137,8 +139,13 @@ def _picture(c: Comparison, kind: str, path: Path) -> None:
         right.plot(*zip(*points, strict=True), style, marker="o", markersize=3, label=title, linewidth=1.3)
     if kind == "link":
         left.set_xscale("log")
+        left.set_xticks([t for t in _RTT_TICKS if left.get_xlim()[0] <= t <= left.get_xlim()[1]])
+        left.minorticks_off()
+        left.xaxis.set_major_formatter("{x:.0f}")
     left.set(xlabel="RTT, ms" if kind == "link" else "carbon intensity, g/kWh", ylabel="percentile")
     right.set(xlabel=f"lag, {unit}", ylabel="autocorrelation", xscale="log", ylim=(-0.2, 1.05))
+    right.set_xticks(lags, [str(lag) for lag in lags])
+    right.minorticks_off()
     left.legend(fontsize=7)
     with atomic_path(path) as temporary:
         # No software name or date inside, so that the same fit makes the same file.

@@ -13,9 +13,9 @@ check only" was not looked at by the fit. Each file in `configs/` names its sour
 
 ## How links are made
 
-1. Per episode: a family by weight, and a base RTT from the measured levels (medians of pieces of a recording).
+1. Per episode: a family by weight, and a base RTT from the measured levels (medians of pieces).
 2. Per second: a regime from a Markov chain. *good*; *degraded*: RTT above 1.5 x the level (assumed border);
-   *lossy*: some probes were lost; *blocked*: no reply at all, or a mean reply of over 1 s. Leaving a regime has
+   *lossy*: some probes were lost; *blocked*: no reply at all, or a mean reply over 1 s. Leaving a regime has
    its measured probability, blocked its measured mean stay; the ways in are scaled so that each regime takes
    its measured share of the time.
 3. RTT = base x multiple. The multiple is read from the regime's measured quantiles by a normal score whose
@@ -32,7 +32,7 @@ check only" was not looked at by the fit. Each file in `configs/` names its sour
 ## How grids are made
 
 The mean of an hour is a 24-hour profile that swings with the season, plus a half-yearly term and a weekend
-shift. The residual is read from its measured quantiles by a score that sums a slow and a fast AR(1). The result
+shift. The residual is read from its measured quantiles by a score that sums a slow and a fast AR(1). The sum
 is cut at the lowest and highest recorded value. Electricity Maps files: fitted on 2022, checked on 2023. EIA
 files: fitted on the first 6400 hours of 2022, checked on the rest of it, which is another season.
 
@@ -51,8 +51,8 @@ What does not fit:
   no second is blocked and the RTT ends at Starlink's point of presence. The 15 s rhythm of the satellite
   schedule is not modelled, only its mean memory.
 - **5g**: autocorrelation at 1 s is too low; the transport is reliable, so there is no loss to fit.
-- **5g-rural**: fitted to 267 s. Its last part is blocked for 43 % of the time, the fitted part for 4 %. A
-  sketch of a link with stalls, no more.
+- **5g-rural**: fitted to 267 s; p95 comes out a fifth too low. Its last part is blocked
+  for 43 % of the time, the fitted part for 4 %. A sketch of a link with stalls, no more.
 - **wifi**: one home link that moved to another level half-way; generated medians fall between its two levels,
   and the check has almost no memory, where the generated has that of the move.
 
@@ -63,8 +63,8 @@ What does not fit:
 {{ZONE_SUMMARY}}
 
 What does not fit: regions differ from year to year (check columns), which one fitted year cannot show; the
-residual has the same spread in every season and hour, so the lowest quantiles of windy and sunny grids (GB, DE,
-New South Wales, Ontario) are off by up to 10 %; zones are drawn independently of each other.
+residual has the same spread all year, so the lowest quantiles of windy and sunny grids (GB, DE,
+New South Wales, Ontario) are off by up to 13 %; zones are drawn independently of each other.
 
 {{ZONES}}
 """

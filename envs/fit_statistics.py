@@ -14,7 +14,7 @@ from .score_tables import smoothed_acf
 QUANTILES = (5, 25, 50, 75, 95, 99)
 
 
-def quantiles(values: npt.ArrayLike) -> dict[int, float]:
+def quantiles(values: F64) -> dict[int, float]:
     """Percentiles p5 ... p99 of what is measured (NaN left out)."""
     return dict(zip(QUANTILES, np.nanpercentile(values, QUANTILES).tolist(), strict=True))
 

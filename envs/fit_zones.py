@@ -117,7 +117,7 @@ def describe_hours(values: F64) -> dict[str, float]:
 
 
 def _design(hours: int, half_year: bool) -> F64:
-    """Regressors (hours, 73 or 75): hour of day, the same times the season's cosine and sine, weekend, half-year."""
+    """Regressors (hours, 73 or 75): hour, hour x season's cosine, hour x its sine, weekend, half-year."""
     hour = np.arange(hours)
     angle = 2.0 * np.pi * hour / HOURS_PER_YEAR
     by_hour = np.eye(24)[hour % 24]

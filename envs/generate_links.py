@@ -2,7 +2,7 @@
 
 Per episode a family and a base level are drawn; each second has a regime (good, degraded, lossy, blocked)
 from a Markov chain (Gilbert 1960, Elliott 1963, doi 10.1002/j.1538-7305.1960.tb03959.x); its RTT is
-that level times the regime's multiple, read from the measured quantiles by a score that is correlated in time.
+that level times the regime's multiple, read from the measured quantiles by a score with memory.
 ``configs/links`` holds the families, ``docs/generators.md`` how well they fit.
 """
 

@@ -84,7 +84,7 @@ def load_zone_region(name: str) -> ZoneParameters:
     """
     if name not in zone_regions():
         raise unknown_name("zone region", name, zone_regions())
-    file = resources.files("carbonpilot.configs").joinpath("zones", f"{name}.yaml")
+    file = resources.files("carbonpilot.configs").joinpath("zones").joinpath(f"{name}.yaml")
     return validated(ZoneParameters, parse_yaml(file.read_text(encoding="utf-8"), file.name), file.name)
 
 

@@ -22,7 +22,7 @@ PROBABILITY_SLACK = 1e-3  # the YAML holds rounded probabilities
 
 
 class ScoreProcess(Strict):
-    """How the score that reads a table moves: slow_share of its variance is slow, the rest is new each second."""
+    """How a table's score moves: slow_share of its variance is slow, the rest is new each second."""
 
     slow_share: Fraction
     slow_correlation_per_s: Correlation
@@ -117,5 +117,5 @@ def load_link_family(name: str) -> LinkParameters:
     """
     if name not in link_families():
         raise unknown_name("link family", name, link_families())
-    file = resources.files("carbonpilot.configs").joinpath("links", f"{name}.yaml")
+    file = resources.files("carbonpilot.configs").joinpath("links").joinpath(f"{name}.yaml")
     return validated(LinkParameters, parse_yaml(file.read_text(encoding="utf-8"), file.name), file.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from .errors import InputError
 from .schema import GeneratedLink, LinkPhase, LoadPhase, PhasedLink, TraceLink, UplinkRange
 from .streams import Stream
 from .world_types import F32, LinkWorld
+
+if TYPE_CHECKING:
+    from .traces.library import NetworkLibrary
 
 
 @dataclass
@@ -82,10 +86,10 @@ def _phased(source: PhasedLink, rows: int, warmup: int, batch: int) -> LinkRows:
     return LinkRows(world, column([p.rate_mbps for p in source.phases]))
 
 
-_LIBRARIES: dict[tuple, object] = {}
+_LIBRARIES: dict[tuple, NetworkLibrary] = {}
 
 
-def _library(source: TraceLink, part: str, traces_dir: Path | None):  # noqa: ANN202
+def _library(source: TraceLink, part: str, traces_dir: Path | None) -> NetworkLibrary:
     """Load a trace library once per process."""
     from .traces.library import NetworkLibrary
 

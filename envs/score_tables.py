@@ -41,9 +41,10 @@ def read_table(tables: F32, row: npt.NDArray[np.intp], score: F32) -> F32:
     cell = position.astype(np.intp)
     position -= cell.astype(np.float32)
     cell += row * SCORES.size
-    low = tables.take(cell)
+    low: F32 = tables.take(cell)
     cell += 1
-    return low + position * (tables.take(cell) - low)
+    high: F32 = tables.take(cell)
+    return low + position.astype(np.float32, copy=False) * (high - low)
 
 
 def smoothed_gain(slow: npt.ArrayLike, smoothing: npt.ArrayLike) -> npt.NDArray[np.float64]:

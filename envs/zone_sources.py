@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from .world_types import F32
 
 # Generated grids: the generators' year is cut in two, so that training and evaluation share no hour.
 TRAINING_HOURS = 6400
+
+if TYPE_CHECKING:
+    from .traces.library import GridLibrary
 
 ZoneRows = dict[str, tuple[F32, F32]]
 
@@ -72,7 +76,7 @@ def _hourly(
     key = (str(folder.resolve()), tuple(zone.files), *sorted(span.items()))
     if key not in _GRIDS:
         _GRIDS[key] = GridLibrary.load(folder, zone.files, **span)
-    return _GRIDS[key].draw(stream, hours, stream.keys.size)[0]
+    return _GRIDS[key].draw(stream, hours, stream.keys.size, start_hour).truth_g_per_kwh
 
 
-_GRIDS: dict[tuple, object] = {}
+_GRIDS: dict[tuple, GridLibrary] = {}

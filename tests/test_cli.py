@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from carbonpilot import __version__, cli
+from carbonpilot.envs.console import progress
 from carbonpilot.envs.errors import CarbonPilotError, InputError
 from carbonpilot.envs.scenario import scenario_json_schema, shipped_scenarios
 
@@ -203,7 +204,7 @@ def test_benchmark_refuses_a_bad_output_before_the_work(run, monkeypatch, tmp_pa
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
-    with cli._progress("benchmark") as report:
+    with progress("benchmark") as report:
         for done in range(0, 1001):
             report("random", done, 1000)
     lines = capsys.readouterr().err.splitlines()

@@ -161,8 +161,8 @@ def test_runs_follow_their_scenario(runs):
     placements = [p.model_dump(mode="json", exclude_none=True) for p in lan.placements]
     placements[1]["active_energy_j"] = 50.0
     hungry = khan_runs.changed(lan, "khan-hungry", {"placements": placements})
-    run = khan_runs.Run(Key("khan-hungry", "", khan_runs.OFFLOAD), hungry, 1)
-    assert khan_runs.play(run, seed=3).energy_j == pytest.approx(50.0)
+    run = khan_runs.Run(Key("khan-hungry", "", khan_runs.OFFLOAD), hungry)
+    assert khan_runs.play(run, seed=3, episodes=1).energy_j == pytest.approx(50.0)
 
 
 def test_accounts(runs):
@@ -187,7 +187,7 @@ def test_full_batches_follow_the_node(runs):
     per_image = (alone.active_energy_j - alone.batched_energy_j) / 8 + alone.batched_energy_j
     figures = runs[Key("khan-lan", "batch", khan_runs.OFFLOAD)]
     assert figures.energy_j == pytest.approx(per_image)
-    # Little's law, contradiction (7): eight in flight over the rate is the mean latency, above the printed p95.
+    # Contradiction (7): by Little's law the mean latency is above the printed p95.
     assert 8 / figures.images_per_s * 1000 > khan_paper.BATCH_P95_MS
 
 

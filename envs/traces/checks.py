@@ -51,7 +51,9 @@ def _warn_time(time_s: F64, step_s: float, parsed: Parsed, log: DefectLog) -> No
     odd = uneven(time_s, step_s)
     if len(odd):
         log.warning(
-            parsed.lines[odd[0]], column, f"{len(odd)} rows are not one step of {step_s:g} s after the last"
+            parsed.lines[int(odd[0])],
+            column,
+            f"{len(odd)} rows do not follow after one step of {step_s:g} s",
         )
 
 

@@ -81,7 +81,5 @@ class DefectLog:
             return
         shown = [str(d) for d in self.listed() if d.severity == "error"][:MAX_RAISED]
         more = self.errors - len(shown)
-        tail = (
-            [f"... and {more} more. `carbonpilot traces check {self.file}` lists them."] if more > 0 else []
-        )
+        tail = [f"... and {more} more: carbonpilot traces check {self.file}"] if more > 0 else []
         raise TraceError("\n".join(shown + tail))

@@ -43,12 +43,13 @@ def detect(text: str, log: DefectLog) -> Form | None:
     header = split_header(first_line(text))
     if header == ["time_s"]:
         return CSV_FORMS[-1]
+    if len(header) == 1 and (found := next((c for c in ";\t|" if c in header[0]), None)):
+        log.error(1, None, f"fields are separated by {found!r}; expected commas (and decimal points)")
+        return None
     scores = [_score(header, form) for form in CSV_FORMS]
     best = max(scores)
     if best == 0:
-        log.error(
-            1, None, f"the header fits no known form: {', '.join(header)[:200]}. Known: {_known_headers()}"
-        )
+        log.error(1, None, f"the header fits no form: {', '.join(header)[:200]}. Known: {_known_headers()}")
         return None
     form = CSV_FORMS[scores.index(best)]
     _note_misspelt(header, form, log)

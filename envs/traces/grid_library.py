@@ -108,15 +108,15 @@ class GridLibrary:
     def draw(
         self, stream: Stream, hours: int, batch: int, start_hour: npt.NDArray[np.int64] | None = None
     ) -> GridWindows:
-        """Cut a window of consecutive hours for each episode: every file is equally likely, then every window.
+        """Cut a window of consecutive hours for each episode; each file, then each window is equally likely.
 
         Args:
             stream: random stream of the zone, for ``batch`` episodes.
             hours: hours wanted.
             batch: number of episodes.
             start_hour: a clock (B,) that the zones of an episode share, hours. Windows then start at the UTC
-                hour of the day ``start_hour % 24``, on the file's ``start_hour // 24``-th possible day (counted
-                round), so zones whose files cover the same dates are read at the same moment.
+                hour of the day ``start_hour % 24``, on the file's ``start_hour // 24``-th possible day
+                (counted round), so zones whose files cover the same dates are read at the same moment.
 
         Raises:
             InputError: a file has no stretch of so many hours.

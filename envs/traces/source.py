@@ -114,9 +114,6 @@ def read_table(text: str, log: DefectLog) -> Table | None:
 
 
 def _header_holds(header: list[str], log: DefectLog) -> bool:
-    if len(header) == 1 and (found := next((c for c in ";\t|" if c in header[0]), None)):
-        log.error(1, None, f"fields are separated by {found!r}; expected commas (and decimal points)")
-        return False
     doubled = sorted({name for name in header if header.count(name) > 1})
     for name in doubled:
         log.error(1, name, "two columns have this name; rename or remove one")

@@ -39,7 +39,12 @@ def gaps(time_s: F64, step_s: float) -> list[Gap]:
 def uneven(time_s: F64, step_s: float) -> npt.NDArray[np.intp]:
     """Rows that follow their neighbour neither one step later nor after a gap."""
     steps = np.diff(time_s)
-    return np.flatnonzero((np.abs(steps - step_s) > 0.01 * step_s) & (steps <= GAP_FACTOR * step_s)) + 1
+    return (
+        np.flatnonzero(
+            (np.abs(steps - step_s) > 0.01 * step_s) & (steps > 0) & (steps <= GAP_FACTOR * step_s)
+        )
+        + 1
+    )
 
 
 def runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -51,6 +51,7 @@ class Bbr(Connection):
         self.conserve = np.zeros(size)  # window of the round after a loss, 0: none
         self.flight = np.zeros(size)  # delivered in the round before, 0 at the start of an upload
         self.flight_ms = np.zeros(size)
+        self.flight_pace = np.zeros(size)
         self.tail_share = np.ones(size)  # share of the last flight acked after the resending began
         self.last_rtt_ms = path.rtt_ms.astype(float)
 
@@ -86,12 +87,14 @@ class Bbr(Connection):
         # A flight sent after idling is marked application-limited; later rounds are not (Linux tcp_rate.c).
         use = (~first | (sample >= self.best[:, 0])) & (sample > 0)
         self._filter(use, sample)
+        self.full_bw = np.where(seen.timeout, 0.0, self.full_bw)  # Linux bbr_set_state
         self._check_full(~first)
         self._min_rtt(first, seen)
         self._extra_acked(first, seen)
         self._cycle(first, seen)
         self._set_window(seen)
         self.flight = seen.delivered
+        self.flight_pace = seen.pace
         # A timer's silence counts: the rate sample of the segment it resends starts at the last ack before it.
         self.flight_ms = np.maximum(seen.rtt_ms, seen.spread_ms) + seen.waited_ms
         share = np.where(seen.lost > 0, 1.0 - seen.first_loss, 1.0)
@@ -103,7 +106,8 @@ class Bbr(Connection):
         fresh = seen.delivered / (seen.end_rtt_ms + seen.spread_ms)
         share = np.where(seen.fresh_sent > 0, 1.0, self.tail_share)
         running = np.maximum(self.flight * share, 1.0) / np.maximum(seen.rtt_ms, self.flight_ms)
-        return np.where(first, fresh, running)
+        # Acks are counted from one to another, so a paced flight shows its pace, not the next whole segment.
+        return np.where(first, fresh, np.minimum(running, self.flight_pace))
 
     def _filter(self, use: np.ndarray, sample: F64) -> None:
         """Kathleen Nichols' windowed maximum (Linux lib/win_minmax.c)."""
@@ -161,9 +165,15 @@ class Bbr(Connection):
 
     def _cycle(self, first: np.ndarray, seen: Round) -> None:
         # A phase lasts at least one minimum RTT, so a long round covers several (Linux bbr_is_next_cycle_phase).
-        steps = np.clip(np.floor(seen.duration_ms / self.min_rtt_ms), 1.0, 8.0)
-        self.phase = np.where(self.full, (self.phase + np.where(first, 1.0, steps)) % 8.0, self.phase)
-        mean_gain = MEAN_GAIN[self.phase.astype(np.intp), steps.astype(np.intp) - 1]
+        passed = np.clip(np.floor(seen.duration_ms / self.min_rtt_ms), 1.0, 8.0)
+        steps = np.where(first, 1.0, passed)
+        # The probing phase lasts until its gain shows in flight or something is lost (the same function).
+        wanted = CYCLE[0] * self.best[:, 0] * self.min_rtt_ms + 3.0 * self.quantum() + 2.0
+        short = (seen.lost == 0) & (seen.sent < wanted)
+        steps = np.where(short, np.minimum(steps, (8.0 - self.phase) % 8.0), steps)
+        self.phase = np.where(self.full, (self.phase + steps) % 8.0, self.phase)
+        mean_gain = MEAN_GAIN[self.phase.astype(np.intp), passed.astype(np.intp) - 1]
+        mean_gain = np.where(short & (self.phase == 0.0), CYCLE[0], mean_gain)
         gain = np.where(self.full, mean_gain, HIGH_GAIN)
         pace = PACING_MARGIN * gain * self.best[:, 0]
         # Before the pipe is full the rate only rises (Linux bbr_set_pacing_rate).

@@ -11,7 +11,7 @@ I64 = npt.NDArray[np.int64]
 
 # Segments that each payload bin stands for: steps of at most 12 % from 15 to 60, where the flagship's 25-80 kB lie.
 SEGMENTS = np.array(
-    [1, 2, 4, 7, 10, 13, 15, 17, 19, 21, 23, 26, 29, 32, 36, 40, 44, 49, 55, 61, 85, 150, 350, 1000], dtype=float
+    [1, 2, 4, 7, 10, 13, 15, 17, 19, 21, 23, 26, 29, 32, 36, 40, 44, 49, 55, 61, 85, 150, 350, 700], dtype=float
 )
 LOSSES = np.array([0.0, 0.002, 0.006, 0.015, 0.035, 0.1])
 PIPES = np.array([12.0, 35.0, 90.0, 300.0])  # bandwidth-delay product in segments

@@ -94,6 +94,7 @@ class Connection(Rows):
 class Round:
     """What one round of packets did (M,): passed to the congestion control."""
 
+    pace: F64  # segments per ms the sender allowed itself
     rtt_ms: F64  # of the first packet
     end_rtt_ms: F64  # of the last packet
     sent: F64

@@ -21,6 +21,8 @@ from .tcp import upload
 
 REFERENCE_RTT_MS = 50.0
 DRAWS = 32
+LONG_SEGMENTS = 100  # longer uploads average over many rounds: a quarter of the draws, each used four times
+LONG_REPEATS = 4
 SEED = 20261120  # fixed: the table is a constant
 
 
@@ -81,7 +83,9 @@ def transfer_table(congestion_control: str) -> TransferTable:
 def _simulate(kind, segment: int, shape: tuple) -> tuple[npt.NDArray, npt.NDArray]:
     """Simulate one payload bin from every state on every path: extra RTTs and next states (S, P, draws)."""
     states, _, paths, draws = shape
-    state, path, _ = (i.ravel() for i in np.indices((states, paths, draws)))
+    repeats = LONG_REPEATS if bins.SEGMENTS[segment] > LONG_SEGMENTS else 1
+    cells = (states, paths, draws // repeats)
+    state, path, _ = (i.ravel() for i in np.indices(cells))
     loss, pipe = np.divmod(path, bins.PIPES.size)
     rtt = np.full(state.size, REFERENCE_RTT_MS)
     rate = bins.PIPES[pipe] / rtt
@@ -91,7 +95,8 @@ def _simulate(kind, segment: int, shape: tuple) -> tuple[npt.NDArray, npt.NDArra
     segments = np.full(state.size, bins.SEGMENTS[segment])
     took = upload(conn, road, segments, rng)
     extra = np.maximum((took - segments / rate) / conn.first_rtt_ms - 1.0, 0.0)
-    return extra.reshape(states, paths, draws), kind.read(conn, road, rng).reshape(states, paths, draws)
+    following = kind.read(conn, road, rng)
+    return tuple(np.repeat(a.reshape(cells), repeats, axis=-1) for a in (extra, following))
 
 
 def _monotone_means(extra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -104,7 +104,8 @@ def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.nda
     conn.first_rtt_ms = np.where(conn.rounds == 0, rtt, conn.first_rtt_ms)
     todo = conn.fresh + conn.lost
     pace, quantum, window = conn.pacing(), conn.quantum(), conn.window()
-    sent = np.minimum(np.minimum(todo, window), np.maximum(np.ceil(pace * rtt), 2.0))
+    paced = np.floor(np.minimum(pace * rtt, todo) + rng.random(size))  # whole segments, right on average
+    sent = np.minimum(np.minimum(todo, window), np.maximum(paced, 1.0))
     resent = np.minimum(conn.lost, sent)
     fresh_sent = sent - resent
     spread = np.maximum(np.maximum(sent - quantum, 0.0) / pace, sent / path.rate)
@@ -136,7 +137,7 @@ def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.nda
     duration = np.where(alone, answered + spread + waited, duration)
 
     seen = Round(
-        rtt_ms=rtt, end_rtt_ms=end_rtt, sent=sent, delivered=sent - lost, lost=lost, new_loss=new_loss, first_loss=first_place,
+        pace=pace, rtt_ms=rtt, end_rtt_ms=end_rtt, sent=sent, delivered=sent - lost, lost=lost, new_loss=new_loss, first_loss=first_place,
         resent=resent, fresh_sent=fresh_sent, spread_ms=spread, last_flight=last_flight, timeout=timeout,
         window_limited=sent >= window, waited_ms=waited, duration_ms=duration,
     )

@@ -1,0 +1,158 @@
+"""Commands that train, judge, freeze and reproduce. Each imports what it needs, so ``--help`` is quick."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..envs.options import JsonFile, ScenarioName, Seed, Traces
+
+
+class Algorithm(str, enum.Enum):
+    """What can be trained."""
+
+    ppo = "ppo"
+    dqn = "dqn"
+
+
+def train(
+    scenario: ScenarioName,
+    out: Annotated[
+        Path, typer.Option(metavar="RUN_DIR", help="Run folder; new, or with --resume an old one.")
+    ],
+    algo: Annotated[Algorithm, typer.Option(help="Learning algorithm.")] = Algorithm.ppo,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Requests to learn from.")] = 500_000,
+    seed: Seed = 0,
+    traces: Traces = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    num_envs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Sites stepped together (default: the settings').")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings instead of configs/train/ALGO.yaml.")
+    ] = None,
+    country: Annotated[
+        str | None, typer.Option(metavar="ABC", help="ISO code of this machine's grid, for its own CO2.")
+    ] = None,
+) -> None:
+    """Train an agent; watch it with: tensorboard --logdir RUN_DIR/tb.
+
+    Example: carbonpilot train metro --algo ppo --steps 500000 --seed 0 --out runs/metro-ppo
+    """
+    from .train import train as run_training
+
+    run_training(
+        scenario,
+        algo.value,
+        steps,
+        seed,
+        out,
+        traces=traces,
+        resume=resume,
+        num_envs=num_envs,
+        settings_file=settings,
+        country=country,
+    )
+
+
+def benchmark(
+    scenario: ScenarioName,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="POLICY", help="Name, run folder or bundle folder; may be given several times."),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[POLICY]...", help="Further policies.")] = None,
+    episodes: Annotated[int, typer.Option(min=1, metavar="N", help="Evaluation tapes.")] = 100,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a report as one HTML file.")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw the plots as PNG there.")] = None,
+    traces: Traces = None,
+) -> None:
+    """Compare policies with every baseline and the oracle on the same evaluation tapes.
+
+    Example: carbonpilot benchmark metro --policy runs/metro-ppo --episodes 100 --json result.json
+    """
+    from rich.console import Console
+
+    from ..envs.console import progress
+    from ..envs.scenario import load_scenario
+    from .benchmark import benchmark as play
+    from .report import check_outputs, print_report, write_report
+
+    site = load_scenario(scenario, traces=traces is not None)
+    check_outputs(json_file, html, plots)
+    with progress("benchmark") as report:
+        result = play(site, [*(policy or []), *(more or [])], episodes, seed, _text(traces), report)
+    print_report(result, Console())
+    for path in write_report(result, json_file, html, plots):
+        typer.echo(f"wrote {path}")
+
+
+def export(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a training run.")],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE_DIR", help="Folder to create.")],
+) -> None:
+    """Freeze a trained policy into a bundle that loads in milliseconds without torch.
+
+    Example: carbonpilot export runs/metro-ppo --out bundles/metro-ppo
+    """
+    from .export import export_run
+
+    typer.echo(f"wrote {export_run(run_dir, out)}")
+
+
+def reproduce_khan(json_file: JsonFile = None) -> None:
+    """Tables 1 and 2, the batching figures, Fig. 3 and 4 of Khan et al., each cell beside ours.
+
+    Cells that cannot be reproduced are marked, with the reason.
+
+    Example: carbonpilot reproduce khan --json khan.json
+    """
+    from .khan import reproduce
+
+    raise typer.Exit(reproduce(json_file))
+
+
+def scenarios_check(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Default: all.")] = None,
+    episodes: Annotated[int, typer.Option(min=1, metavar="N", help="Evaluation tapes for each.")] = 200,
+    seed: Seed = 0,
+    traces: Traces = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the figures as a Markdown page.")
+    ] = None,
+) -> None:
+    """Is there anything to win? Hindsight and the static placements on the same tapes.
+
+    Exit code 1 if a scenario is degenerate or cannot be kept.
+
+    Example: carbonpilot scenarios check metro
+    """
+    from ..envs.files import check_output_file
+    from .degeneracy import check_scenarios, check_sentence, write_checks_page
+    from .provenance import command_line
+
+    if page is not None:
+        check_output_file(page)
+    checked = check_scenarios(
+        names,
+        episodes,
+        seed,
+        _text(traces),
+        lambda name: typer.echo(f"{name} ...", err=True),
+    )
+    for check in checked:
+        typer.echo(check_sentence(check))
+    if page is not None:
+        write_checks_page(page, checked, command_line(), episodes, seed)
+    raise typer.Exit(0 if all(check.passes for check in checked) else 1)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,88 @@
+"""Commands about scenarios and traces. Each imports what it needs, so ``--help`` is quick."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import JsonFile
+
+scenarios_app = typer.Typer(invoke_without_command=True)
+traces_app = typer.Typer(no_args_is_help=True)
+
+
+@scenarios_app.callback()
+def scenarios(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    schema: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the JSON schema of a scenario there ('-': standard output)."
+        ),
+    ] = None,
+) -> None:
+    """List the shipped scenarios with what they are for.
+
+    Example: carbonpilot scenarios
+    """
+    from .catalogue import catalogue_json, print_catalogue, write_schema
+
+    if context.invoked_subcommand is not None:
+        return
+    if schema is not None:
+        write_schema(schema)
+    elif as_json:
+        typer.echo(json.dumps(catalogue_json(), indent=2))
+    else:
+        print_catalogue()
+
+
+TraceFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them.")]
+TraceFolder = Annotated[
+    Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of the recordings.")
+]
+
+
+@traces_app.command("check")
+def traces_check(files: TraceFiles) -> None:
+    """Show what is wrong with trace files: file, line, column.
+
+    Exit code 1 if a file has errors.
+
+    Example: carbonpilot traces check grid.csv link.csv
+    """
+    from .traces.commands import check_command
+
+    raise typer.Exit(check_command(files))
+
+
+@traces_app.command("summary")
+def traces_summary(files: TraceFiles, json_file: JsonFile = None) -> None:
+    """Show trace files in numbers: span, gaps, spread of every column.
+
+    Example: carbonpilot traces summary grid.csv --json summary.json
+    """
+    from .traces.commands import summary_command
+
+    raise typer.Exit(summary_command(files, json_file))
+
+
+@traces_app.command("fit")
+def traces_fit(
+    folder: TraceFolder,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Gets links/*.yaml and zones/*.yaml.")],
+    docs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Gets a page that shows how well they fit.")
+    ] = None,
+) -> None:
+    """Fit the generators of links and zones to recordings.
+
+    Example: carbonpilot traces fit ../shared/data --out configs --docs docs
+    """
+    from .fit_command import fit_command
+
+    raise typer.Exit(fit_command(folder, out, docs))

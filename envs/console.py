@@ -1,0 +1,36 @@
+"""Progress for a person: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+LINES = 10  # plain lines of a whole job
+
+
+@contextlib.contextmanager
+def progress(label: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Lend a function of (what is being done, done, total) to call as often as one likes.
+
+    Everything goes to standard error, so that results can be piped.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    shown = 0
+
+    def line(what: str, done: int, total: int) -> None:
+        nonlocal shown
+        if LINES * done // total > shown:
+            shown = LINES * done // total
+            console.print(f"{label}: {100 * shown // LINES} %, {what}", highlight=False, soft_wrap=True)
+
+    if not console.is_terminal:
+        yield line
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(label)
+        yield lambda what, done, total: bar.update(
+            task, completed=done, total=total, description=f"{label}: {what}"
+        )
