@@ -75,11 +75,10 @@ def cell(
     """Build a cell; a prediction beyond the tolerance is not reproducible, and ``note`` is its reason."""
     off = error(printed, ours)
     kind = "fitted" if fitted else "predicted" if abs(off) <= TOLERANCE else "not_reproducible"
-    shown = printed
     if isinstance(printed, paper.Range):
-        shown = (printed.low + printed.high) / 2
         note = f"Printed as {printed.low:g}-{printed.high:g}; the error is to the nearer end. {note}".strip()
-    return Cell(*place, paper=float(shown), ours=ours, relative_error=off, kind=kind, note=note)
+        printed = (printed.low + printed.high) / 2
+    return Cell(*place, paper=float(printed), ours=ours, relative_error=off, kind=kind, note=note)
 
 
 def all_cells(runs: Runs) -> list[Cell]:

@@ -50,8 +50,8 @@ SAVED = (
     "from the three totals."
 )
 SWITCHING = (
-    "Contradiction (3): section 4.3's third bullet, 'offload when the network is good, otherwise run local', "
-    "played by rtt-threshold: it pays for offloading on the LAN and emits more than always-local."
+    "Contradiction (3): section 4.3's rule, 'offload when the network is good (and offloading meets SLO), "
+    "otherwise run local', played by rtt-threshold: it emits more than always-local, not less."
 )
 TCP_IMAGE = (
     "Contradiction (4): what one TCP connection needs for the 1 MB image over a gigabit wire (assumed; 8 ms "

@@ -37,14 +37,17 @@ def read_table(tables: F32, row: npt.NDArray[np.intp], score: F32) -> F32:
         row: which row to read, any shape that broadcasts with ``score``.
         score: standard normal scores.
     """
-    position = np.clip((score + np.float32(3.0)) * _STEPS_PER_SCORE, np.float32(0.0), _LAST)
+    position: F32 = np.clip((score + np.float32(3.0)) * _STEPS_PER_SCORE, np.float32(0.0), _LAST)
     cell = position.astype(np.intp)
     position -= cell.astype(np.float32)
     cell += row * SCORES.size
     low: F32 = tables.take(cell)
     cell += 1
     high: F32 = tables.take(cell)
-    return low + position.astype(np.float32, copy=False) * (high - low)
+    high -= low
+    high *= position
+    high += low
+    return high
 
 
 def smoothed_gain(slow: npt.ArrayLike, smoothing: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -195,7 +195,7 @@ def _trace_arrivals(
     from .traces.readers import read_arrivals
 
     trace = read_arrivals(require_traces(traces_dir) / spec.file)
-    times = np.asarray(trace.time_s, dtype=np.float64)
+    times = trace.request_times_s()  # refuses files of rates
     cut = int(0.6 * len(times))
     times = times[:cut] if part == "training" else times[cut:]
     if len(times) < requests + 1:

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from carbonpilot.agents.baselines import make_policy
-from carbonpilot.agents.benchmark import benchmark
+from carbonpilot.agents.benchmark import benchmark, play
+from carbonpilot.agents.bundle_writer import write_bundle
 from carbonpilot.agents.degeneracy import ScenarioCheck, check_scenario, checks_page
 from carbonpilot.agents.policy import Policy
 from carbonpilot.agents.policy_registry import contestants, default_policies, resolve
 from carbonpilot.agents.report import as_json
 from carbonpilot.agents.rollout import evaluation_seeds, run_policy
-from carbonpilot.envs.errors import InputError
-from carbonpilot.envs.scenario import load_scenario
+from carbonpilot.envs.errors import BundleError, InputError
+from carbonpilot.envs.observation import build_table
+from carbonpilot.envs.scenario import load_scenario, scenario_sha256
 from carbonpilot.envs.schema import Episode
 
 
@@ -62,8 +64,10 @@ def test_oracle_misses_no_more_than_any_static_placement(played):
 
 
 def test_same_benchmark_twice_is_the_same(played):
-    again = benchmark(METRO, episodes=12, seed=4)
-    assert as_json(again) == as_json(played)
+    again = play(contestants(["rtt-threshold", "random", "always-local", "oracle"], METRO, 4), METRO, 12, 4)
+    first, second = as_json(played), as_json(again)
+    for name, scores in second["policies"].items():
+        assert scores == first["policies"][name]
 
 
 def test_chunks_give_the_same_episodes_as_one_batch():
@@ -117,6 +121,52 @@ def test_names_resolve():
 def test_unknown_policies(name, message):
     with pytest.raises(InputError, match=message):
         benchmark(METRO, [name], episodes=2)
+
+
+def write_linear_bundle(path, scenario, placement: int):
+    """A bundle whose network has one layer and always prefers one placement."""
+    table, actions = build_table(scenario), [p.name for p in scenario.placements]
+    features, outputs = len(table), len(actions)
+    arrays = {
+        "mean": np.zeros(features, dtype=np.float32),
+        "std": np.ones(features, dtype=np.float32),
+        "weight_0": np.zeros((features, outputs), dtype=np.float32),
+        "bias_0": np.eye(outputs, dtype=np.float32)[placement],
+    }
+    card = {
+        "algorithm": "none",
+        "output": "logits",
+        "network": {"layers": [features, outputs], "activation": "tanh"},
+        "observation": {"features": table.records(), "sha256": table.sha256},
+        "actions": actions,
+        "scenario": scenario.name,
+        "scenario_family": scenario.family,
+        "scenario_sha256": scenario_sha256(scenario),
+        "seed": 0,
+        "training": {},
+        "scores": {},
+    }
+    return str(write_bundle(path, card, arrays, b"graph"))
+
+
+def test_bundle_is_a_learned_policy_and_same_names_are_told_apart(tmp_path):
+    bundles = [write_linear_bundle(tmp_path / folder / "agent", METRO, 1) for folder in ("a", "b")]
+    found = contestants(["always-local", "always-edge-b0", "oracle", *bundles], METRO)
+    assert [c.name for c in found] == [
+        "always-local", "always-edge-b0", "oracle-per-request", "agent", bundles[1],
+    ]  # fmt: skip
+    result = play(found, METRO, 4, 0)
+    assert [r.kind for r in result.results[3:]] == ["learned", "learned"]
+    np.testing.assert_array_equal(
+        result["agent"].metrics["carbon_mg_per_request"],
+        result["always-edge-b0"].metrics["carbon_mg_per_request"],
+    )
+
+
+def test_bundle_of_another_family_is_refused(tmp_path):
+    bundle = write_linear_bundle(tmp_path / "agent", load_scenario("khan-lan"), 0)
+    with pytest.raises(BundleError, match="family 'khan'"):
+        benchmark(METRO, [bundle], episodes=2)
 
 
 def test_folder_that_is_neither_run_nor_bundle(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import re
 
 import pytest
 import yaml
@@ -127,6 +129,40 @@ def test_key_of_another_form_is_refused_with_the_keys_of_this_one(tiny):
         refusal(tiny)
         == "site.yaml: zones.home.regions: unknown key. The keys here are: kind, carbon_g_per_kwh"
     )
+
+
+def every_path(content: object, path: str = "") -> list[str]:
+    pairs = content.items() if isinstance(content, dict) else enumerate(content)
+    paths = []
+    for key, value in pairs:
+        paths.append(f"{path}{key}")
+        if isinstance(value, dict | list):
+            paths += every_path(value, f"{path}{key}.")
+    return paths
+
+
+def complaint(content: dict) -> str | None:
+    try:
+        validated(Scenario, content, "site.yaml")
+    except ScenarioError as err:
+        return str(err)
+    return None
+
+
+def test_no_wrong_value_anywhere_ends_in_anything_but_a_message(tiny):
+    """Every value in turn becomes one of another type; each refusal starts with a path in the user's file."""
+    parts = {field.alias or name for name, field in Scenario.model_fields.items()}
+    refused = 0
+    for path in every_path(tiny):
+        for wrong in (None, True, -1, 1e400, "text", "", [], [{}], {}, {"a": 1}):
+            content = copy.deepcopy(tiny)
+            put(content, path, wrong)
+            text = complaint(content)
+            if text is not None:
+                refused += 1
+                first = text.partition("site.yaml: ")[2].partition("problems\n  ")
+                assert re.split("[.: ]", first[2] or first[0])[0] in parts, f"{path} = {wrong!r}: {text}"
+    assert refused > 700
 
 
 def test_all_problems_are_listed_and_a_flood_is_cut(tiny):

@@ -53,7 +53,7 @@ def numbers(
         values = np.array([_number(c, line, name, log) for c, line in zip(cells, table.lines, strict=True)])
     limits(values, table.lines, name, log, low, high, why_high)
     if not may_be_empty:
-        for i in np.flatnonzero(np.isnan(values)).tolist():
+        for i in map(int, np.flatnonzero(np.isnan(values))):
             if not odd or not cells[i].strip() or cells[i].strip().lower() == "nan":
                 log.error(table.lines[i], name, "empty or NaN; this column needs a value in every row")
     return values
@@ -69,14 +69,14 @@ def limits(
     why_high: str,
 ) -> None:
     """Note every value that is infinite or beyond its limits."""
-    for i in np.flatnonzero(np.isinf(values)).tolist():
+    for i in map(int, np.flatnonzero(np.isinf(values))):
         log.error(lines[i], name, f"{values[i]} is not a finite number")
     if low is not None:
-        for i in np.flatnonzero(values < low).tolist():
+        for i in map(int, np.flatnonzero(values < low)):
             said = "negative" if low == 0 else f"below {low:g}"
             log.error(lines[i], name, f"{values[i]:g} is {said}; expected {low:g} or more")
     if high is not None:
-        for i in np.flatnonzero((values > high) & ~np.isinf(values)).tolist():
+        for i in map(int, np.flatnonzero((values > high) & ~np.isinf(values))):
             log.error(lines[i], name, f"{values[i]:g} is above {high:g}. {why_high}".rstrip())
 
 
@@ -145,7 +145,7 @@ def in_order(
 ) -> None:
     """Note every time that repeats the one before it or goes back."""
     steps = np.diff(times)
-    for i in (np.flatnonzero(steps < 0 if may_repeat else steps <= 0) + 1).tolist():
+    for i in map(int, np.flatnonzero(steps < 0 if may_repeat else steps <= 0) + 1):
         now = shown[i] if shown else f"{times[i]:g}"
         before = shown[i - 1] if shown else f"{times[i - 1]:g}"
         if steps[i - 1] == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsInt
 
 from ..errors import TraceError
 
@@ -46,15 +46,15 @@ class DefectLog:
         self._kept: dict[Severity, list[Defect]] = {"error": [], "warning": []}
         self._count: dict[Severity, int] = {"error": 0, "warning": 0}
 
-    def error(self, line: int, column: str | None, message: str) -> None:
+    def error(self, line: SupportsInt, column: str | None, message: str) -> None:
         """Note something that makes the file unusable."""
         self._add("error", line, column, message)
 
-    def warning(self, line: int, column: str | None, message: str) -> None:
+    def warning(self, line: SupportsInt, column: str | None, message: str) -> None:
         """Note something that the file's user should know."""
         self._add("warning", line, column, message)
 
-    def _add(self, severity: Severity, line: int, column: str | None, message: str) -> None:
+    def _add(self, severity: Severity, line: SupportsInt, column: str | None, message: str) -> None:
         self._count[severity] += 1
         if len(self._kept[severity]) < MAX_LISTED:
             self._kept[severity].append(Defect(severity, self.file, int(line), column, message))

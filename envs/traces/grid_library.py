@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +58,9 @@ class GridLibrary:
     length: npt.NDArray[np.int64]
     file: npt.NDArray[np.int64]
     files: tuple[str, ...]
+    _kept: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def load(
@@ -123,13 +126,19 @@ class GridLibrary:
         """
         if batch != stream.keys.size:
             raise ValueError(f"the stream is for {stream.keys.size} episodes, asked for {batch}")
-        starts, bounds = self._starts(hours)
+        starts, edges = self._starts(hours)
         file = stream.integers(len(self.files))
         if start_hour is None:
-            count = bounds[file + 1] - bounds[file]
-            first = starts[bounds[file] + (stream.uniform().astype(np.float64) * count).astype(np.int64)]
+            begin, end = edges[file * HOURS_PER_DAY], edges[(file + 1) * HOURS_PER_DAY]
+            first = starts[begin + (stream.uniform().astype(np.float64) * (end - begin)).astype(np.int64)]
         else:
-            first = self._first_at(starts, file, np.asarray(start_hour, dtype=np.int64))
+            clock = np.asarray(start_hour, dtype=np.int64)
+            wanted = file * HOURS_PER_DAY + clock % HOURS_PER_DAY
+            count = edges[wanted + 1] - edges[wanted]
+            if not count.all():
+                short = self.files[int(file[count.argmin()])]
+                raise InputError(f"{short}: no window starts at some hours of the day; allow more dates.")
+            first = starts[edges[wanted] + clock // HOURS_PER_DAY % count]
         rows = first + np.arange(hours)[:, None]
         return GridWindows(
             self.carbon_g_per_kwh[rows],
@@ -138,33 +147,27 @@ class GridLibrary:
         )
 
     def _starts(self, hours: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Rows at which a window may start, file by file, and where each file's begin (files + 1,)."""
-        possible = [
-            np.arange(s, s + n - hours + 1)
-            for s, n in zip(self.start.tolist(), self.length.tolist(), strict=True)
-        ]
-        count = np.bincount(self.file, weights=[len(p) for p in possible], minlength=len(self.files)).astype(
-            np.int64
-        )
-        if not count.all():
-            short = self.files[int(count.argmin())]
-            raise InputError(f"{short}: no {hours} measured hours in a row in the allowed dates.")
-        return np.concatenate(possible), np.concatenate([[0], np.cumsum(count)])
+        """Rows at which a window may start, sorted by file, UTC hour of the day and date.
 
-    def _first_at(
-        self, starts: npt.NDArray[np.int64], file: npt.NDArray[np.int64], start_hour: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
-        """Row of the window that a shared clock points at (B,)."""
-        owner = self.file[np.searchsorted(self.start, starts, side="right") - 1]
-        key = owner * HOURS_PER_DAY + self.unix_hour[starts] % HOURS_PER_DAY
-        order = np.argsort(key, kind="stable")
-        edges = np.searchsorted(key[order], np.arange(len(self.files) * HOURS_PER_DAY + 1))
-        wanted = file * HOURS_PER_DAY + start_hour % HOURS_PER_DAY
-        count = edges[wanted + 1] - edges[wanted]
-        if not count.all():
-            short = self.files[int(file[count.argmin()])]
-            raise InputError(f"{short}: no window starts at some hours of the day; allow more dates.")
-        return starts[order[edges[wanted] + start_hour // HOURS_PER_DAY % count]]
+        With them where each (file, hour of the day) begins (24 x files + 1,). Kept: every reset asks again.
+        """
+        if hours not in self._kept:
+            rows = np.concatenate(
+                [
+                    np.arange(start, start + length - hours + 1)
+                    for start, length in zip(self.start.tolist(), self.length.tolist(), strict=True)
+                ]
+            )
+            owner = self.file[np.searchsorted(self.start, rows, side="right") - 1]
+            for index in set(range(len(self.files))) - set(owner.tolist()):
+                raise InputError(
+                    f"{self.files[index]}: no {hours} measured hours in a row in the allowed dates."
+                )
+            group = owner * HOURS_PER_DAY + self.unix_hour[rows] % HOURS_PER_DAY
+            order = np.argsort(group, kind="stable")
+            edges = np.searchsorted(group[order], np.arange(len(self.files) * HOURS_PER_DAY + 1))
+            self._kept[hours] = rows[order], edges
+        return self._kept[hours]
 
 
 def _hour(iso: str, what: str) -> float:

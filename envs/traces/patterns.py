@@ -56,9 +56,9 @@ def file_parts(traces_dir: str | Path, patterns: Sequence[str]) -> list[FilePart
             names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if is_trace_name(p)]
             raise InputError(f"'{pattern}' matches no trace file below {folder}.{nearest(glob, names)}")
         parts += [FilePart(path, low, high, index) for path in found]
-    for i, part in enumerate(parts):
-        if twice := _overlaps([part], parts[i + 1 :]):
-            raise InputError(f"The patterns {list(patterns)} name the same rows twice: {twice[0]}.")
+    twice = _overlaps(parts, parts)
+    if twice:
+        raise InputError(f"The patterns {list(patterns)} name the same rows twice: {twice[0]}.")
     return parts
 
 
@@ -100,10 +100,13 @@ def assert_disjoint(training: Sequence[str], evaluation: Sequence[str], traces_d
 
 
 def _overlaps(first: list[FilePart], second: list[FilePart]) -> list[str]:
+    real = {part.path: part.path.resolve() for part in first + second}
     out = []
     for a in first:
         for b in second:
+            if a is b:
+                continue
             low, high = max(a.low, b.low), min(a.high, b.high)
-            if a.path.resolve() == b.path.resolve() and low < high:
+            if real[a.path] == real[b.path] and low < high:
                 out.append(f"{a.path}, share {low:g}-{high:g} ({high - low:.0%} of its rows)")
     return out

@@ -11,20 +11,22 @@ import numpy as np
 
 from .bbr import CWND_GAIN, FULL_ROUNDS, HIGH_GAIN, Bbr
 from .bins import I64, random_bin
-from .connection import F64, Path
+from .connection import Path
 from .cubic import BETA, Cubic
 
 JITTER_SHARE = 0.15  # slow jitter of the table's path, share of the RTT (assumed; emu-a and emu-b have 0.33)
 MIN_RTT_SHARE = 1.0 - 2.4 * JITTER_SHARE  # least of about 100 normal draws: what ten seconds show
 
-SLOW_START_WINDOWS = 10.0 * 2.0 ** np.arange(7)  # 10 ... 640 segments
-WINDOWS = 2.0 * 1.35 ** np.arange(19)  # 2 ... 440 segments
-PIPES = 2.5 * 1.6 ** np.arange(12)  # 2.5 ... 440 segments per RTT
-BBR_MODES = 3  # Startup, Startup with half its full-pipe count, ProbeBW
+SLOW_START_WINDOWS = 10.0 * 2.0 ** np.arange(7)  # 10 ... 640 segments, before the first loss
+WINDOWS = 2.0 * 1.22 ** np.arange(28)  # 2 ... 430 segments
+STARTUP_PIPES = 4.0 * 1.8 ** np.arange(8)  # 4 ... 245 segments per RTT
+PROBE_PIPES = 2.0 * 1.32 ** np.arange(18)  # 2 ... 225 segments per RTT
+LATE = STARTUP_PIPES.size  # from here on: Startup with half its full-pipe count
+PROBE = 2 * STARTUP_PIPES.size  # from here on: ProbeBW
 
 
 class CubicStates:
-    """States of CUBIC: the window in slow start, or in congestion avoidance."""
+    """States of CUBIC: the window before the first loss, or after it."""
 
     size = SLOW_START_WINDOWS.size + WINDOWS.size
     initial_state = 0
@@ -35,11 +37,13 @@ class CubicStates:
     def build(states: I64, path: Path, rng: np.random.Generator) -> Cubic:
         """Connections in the given states (M,)."""
         conn = Cubic(path)
-        slow = states < SLOW_START_WINDOWS.size
+        unhurt = states < SLOW_START_WINDOWS.size
+        # HyStart ends about every second slow start above its 16 segments before a loss does.
+        slow = unhurt & ((states == 0) | (rng.random(states.size) < 0.5))
         conn.cwnd = np.concatenate([SLOW_START_WINDOWS, WINDOWS])[states]
         conn.ssthresh = np.where(slow, np.inf, conn.cwnd)
         # Somewhere on the way back from a reduction.
-        conn.w_max = np.where(slow, 0.0, conn.cwnd / rng.uniform(BETA, 1.0, states.size))
+        conn.w_max = np.where(unhurt, 0.0, conn.cwnd / rng.uniform(BETA, 1.0, states.size))
         conn.delay_min_ms = path.rtt_ms * MIN_RTT_SHARE
         return conn
 
@@ -47,49 +51,59 @@ class CubicStates:
     def read(conn: Cubic, path: Path, rng: np.random.Generator) -> I64:
         """The states that connections are in (M,)."""
         u = rng.random(conn.cwnd.size)
-        slow = np.isinf(conn.ssthresh)
+        unhurt = conn.w_max == 0.0
         # After a timeout the window is soon back at ssthresh.
-        window = np.where(conn.cwnd < conn.ssthresh, np.sqrt(conn.cwnd * conn.ssthresh), conn.cwnd)
-        avoid = SLOW_START_WINDOWS.size + random_bin(np.where(slow, conn.cwnd, window), WINDOWS, u)
-        return np.where(slow, random_bin(conn.cwnd, SLOW_START_WINDOWS, u), avoid)
+        window = np.where(unhurt, conn.cwnd, np.maximum(conn.cwnd, np.minimum(conn.ssthresh, 1e6)))
+        avoid = SLOW_START_WINDOWS.size + random_bin(window, WINDOWS, u)
+        return np.where(unhurt, random_bin(conn.cwnd, SLOW_START_WINDOWS, u), avoid)
 
 
 class BbrStates:
-    """States of BBR: the phase, and the bandwidth estimate in segments per RTT."""
+    """States of BBR: the phase, and the bandwidth estimate in segments per RTT.
 
-    size = BBR_MODES * PIPES.size
-    initial_state = int(np.argmin(np.abs(PIPES - 10.0)))  # ten segments in the first RTT
+    The shares below are medians or 10-90 % ranges of the simulator's own connections after 120 uploads of
+    25-80 kB on paths of 0.2-3.5 % loss.
+    """
+
+    size = PROBE + PROBE_PIPES.size
+    initial_state = int(np.argmin(np.abs(STARTUP_PIPES - 10.0)))  # ten segments in the first RTT
     idle_reset_s = float("inf")  # BBR keeps its model while idle (Linux tcp_output.c, cong_control)
 
     @staticmethod
     def build(states: I64, path: Path, rng: np.random.Generator) -> Bbr:
         """Connections in the given states (M,)."""
         conn, size = Bbr(path), states.size
-        mode, pipe = np.divmod(states, PIPES.size)
-        bw = PIPES[pipe] / path.rtt_ms
-        conn.full = mode == 2
+        conn.full = states >= PROBE
+        bw = np.concatenate([STARTUP_PIPES, STARTUP_PIPES, PROBE_PIPES])[states] / path.rtt_ms
         # Startup ends after a first full-pipe round and three more: two states share these four steps.
-        step = np.where(mode == 0, 0.0, 2.0) + rng.integers(0, 2, size)
-        conn.full_bw = np.where(step > 0, bw, 0.0)
+        step = np.where(states < LATE, 0.0, 2.0) + rng.integers(0, 2, size)
+        # Bins are wide: without the factor, rounding alone would look like 25 % growth.
+        conn.full_bw = np.where(step > 0, 1.5 * bw, 0.0)
         conn.full_count = np.where(conn.full, FULL_ROUNDS, np.maximum(step - 1.0, 0.0))
-        conn.min_rtt_ms = path.rtt_ms * MIN_RTT_SHARE
-        age = np.sort(rng.uniform(0.0, 10.0, (size, 3)), axis=1)[:, ::-1]
+        conn.min_rtt_ms = path.rtt_ms * rng.uniform(0.49, 0.74, size)
+        second = rng.uniform(0.9, 1.0, size)
+        conn.best = bw[:, None] * np.stack([np.ones(size), second, second * rng.uniform(0.85, 1.0, size)], axis=1)
         conn.round_count = np.full(size, 100.0)
-        conn.best = bw[:, None] * np.array([1.0, 0.9, 0.8])
-        conn.best_round = 100.0 - age
+        age = np.floor(np.stack([rng.uniform(0, 11, size), rng.uniform(0, 3, size), rng.uniform(0, 2, size)], axis=1))
+        conn.best_round = 100.0 - np.minimum.accumulate(age, axis=1)
+        conn.best_round[~conn.full] -= 11.0  # quiet uploads in Startup do not refresh the filter
+        conn.extra[:, 0] = bw * path.rtt_ms * rng.uniform(0.07, 0.26, size)
         gain = np.where(conn.full, CWND_GAIN, HIGH_GAIN)
         conn.pace = np.where(conn.full, 1.0, HIGH_GAIN) * bw
-        conn.phase = np.where(conn.full, rng.integers(0, 8, size), 2).astype(float)
-        conn.cwnd = np.maximum(gain * bw * conn.min_rtt_ms + 3.0 * conn.quantum(), 4.0)
+        conn.phase = np.where(rng.random(size) < 0.5, 0.0, rng.integers(2, 8, size))
+        extra = np.where(conn.full, conn.extra[:, 0], 0.0)
+        conn.cwnd = np.maximum(gain * bw * conn.min_rtt_ms + 3.0 * conn.quantum() + extra, 4.0)
         return conn
 
     @staticmethod
     def read(conn: Bbr, path: Path, rng: np.random.Generator) -> I64:
         """The states that connections are in (M,)."""
+        u = rng.random(conn.cwnd.size)
         steps = np.where(conn.full_bw > 0, conn.full_count + 1.0, 0.0)
-        mode = np.where(conn.full, 2, np.where(steps >= 2.0, 1, 0))
-        pipe: F64 = np.maximum(conn.best[:, 0] * path.rtt_ms, 1.0)
-        return mode * PIPES.size + random_bin(pipe, PIPES, rng.random(pipe.size))
+        # In Startup the pace never falls, whatever becomes of the estimate below it.
+        startup = random_bin(conn.pace * path.rtt_ms / HIGH_GAIN, STARTUP_PIPES, u)
+        probe = random_bin(np.maximum(conn.best[:, 0] * path.rtt_ms, 1.0), PROBE_PIPES, u)
+        return np.where(conn.full, PROBE + probe, np.where(steps >= 2.0, LATE, 0) + startup)
 
 
 STATES = {"cubic": CubicStates, "bbr": BbrStates}
