@@ -1,10 +1,10 @@
 """The frozen policy: a bundle's network in NumPy, fast enough to ask for every request.
 
-A decision is little more than its matrix products (see PERFORMANCE.md, section 3): biases ride along as one
-more input that is always 1, the normaliser's division sits in the first layer's weights where that is exact,
-and every result lands in a buffer that was made once. The constant input is computed by the products themselves (0 times
-every feature, plus 1), so a feature that is NaN or infinite turns it, and with it every output, into NaN:
-that is how a broken observation is noticed without looking at each feature.
+A decision is little more than its matrix products (``benchmarks/bench_frozen.py`` measures it): biases ride
+along as one more input that is always 1, the normaliser's division sits in the first layer's weights where
+that is exact, and every result lands in a buffer that was made once. The constant input is computed by the
+products themselves (0 times every feature, plus 1), so a feature that is NaN or infinite turns it, and with
+it every output, into NaN: that is how a broken observation is noticed without looking at each feature.
 """
 
 from __future__ import annotations

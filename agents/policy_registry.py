@@ -9,14 +9,11 @@ from typing import Literal
 
 from ..envs.errors import InputError, nearest
 from ..envs.schema import Scenario
-from ..oracle.per_request import PerRequestOracle
+from ..oracle.per_request import PER_REQUEST, WARM_RADIO, PerRequestOracle
 from .baselines import baseline_names, make_policy, static_names
 from .policy import Policy
 
 Kind = Literal["static", "rule", "oracle", "learned"]
-
-ORACLES = {PerRequestOracle.name: PerRequestOracle}
-STRONGEST_ORACLE = PerRequestOracle.name  # what the name `oracle` stands for
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,13 @@ def resolve(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Policy:
 
 
 def default_policies(scenario: Scenario) -> list[str]:
-    """Every baseline of the scenario, and the strongest oracle."""
-    return [*baseline_names(scenario), STRONGEST_ORACLE]
+    """Every baseline of the scenario, and its oracles."""
+    return [*baseline_names(scenario), *oracle_names(scenario)]
+
+
+def oracle_names(scenario: Scenario) -> list[str]:
+    """The oracles, the usually strongest one last; without a radio both are the same and one is enough."""
+    return [PER_REQUEST] if scenario.device.radio is None else [PER_REQUEST, WARM_RADIO]
 
 
 def contestants(names: Iterable[str], scenario: Scenario, seed: int = 0) -> list[Contestant]:
@@ -57,16 +59,16 @@ def contestant(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Contestan
     """Find a policy and say what it is.
 
     Args:
-        name_or_dir: a baseline, `oracle-per-request` or `oracle`, a run folder or a bundle folder.
+        name_or_dir: a baseline, an oracle (`oracle` for the strongest), a run folder or a bundle folder.
         scenario: the site it shall decide for; a bundle or run made for another family is refused.
         seed: for policies that draw.
 
     Raises:
         InputError: there is no such policy, or it does not fit the scenario.
     """
-    if name_or_dir in ("oracle", *ORACLES):
-        name = STRONGEST_ORACLE if name_or_dir == "oracle" else name_or_dir
-        return Contestant(name, "oracle", ORACLES[name]())
+    if name_or_dir in ("oracle", PER_REQUEST, WARM_RADIO):
+        name = oracle_names(scenario)[-1] if name_or_dir == "oracle" else name_or_dir
+        return Contestant(name, "oracle", PerRequestOracle(count_radio=name == PER_REQUEST))
     if name_or_dir in baseline_names(scenario):
         kind: Kind = "static" if name_or_dir in static_names(scenario) else "rule"
         return Contestant(name_or_dir, kind, make_policy(name_or_dir, scenario, seed))

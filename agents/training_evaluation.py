@@ -13,16 +13,17 @@ import numpy as np
 from ..envs.schema import Scenario
 from ..oracle.per_request import PerRequestOracle
 from .baselines import make_policy
-from .metrics import episode_metrics
+from .metrics import episode_metrics, mean_per_episode
 from .policy import Policy
 from .rollout import evaluation_seeds, run_policy
 
-# What TensorBoard shows -> metric of the benchmark.
+# What TensorBoard shows -> metric of the benchmark, and the reward that is trained on.
 SHOWN = {
     "eval/carbon_mg_per_request": "carbon_mg_per_request",
     "eval/slo_miss_rate": "slo_miss_rate",
     "eval/episodes_meeting_slo": "episodes_meeting_slo",
     "eval/latency_p95_ms": "latency_p95_ms",
+    "eval/reward_per_request": "reward",
 }
 SAVING = "eval/oracle_saving_share"
 
@@ -72,4 +73,6 @@ class TrainingEvaluation:
 
     def _play(self, policy: Policy) -> dict[str, float]:
         record = run_policy(policy, self._scenario, self._seeds, "evaluation", self._traces_dir)
-        return {name: float(np.mean(v)) for name, v in episode_metrics(record, self._scenario.slo).items()}
+        scores = episode_metrics(record, self._scenario.slo)
+        scores["reward"] = mean_per_episode(record.reward, record.valid)
+        return {name: float(np.mean(values)) for name, values in scores.items()}

@@ -177,7 +177,7 @@ def _room_sentence(result: BenchmarkResult) -> str:
     reference, oracle = result.reference, result.oracle
     change = oracle.carbon_mg / reference.carbon_mg - 1 if reference.carbon_mg else 0.0
     text = (
-        f"Hindsight per request ({oracle.name}) emits {oracle.carbon_mg:.4g} mg, "
+        f"Hindsight ({oracle.name}) emits {oracle.carbon_mg:.4g} mg, "
         f"{percent(abs(change))} {'less' if change <= 0 else 'more'} than {reference.name}, and meets "
         f"the SLO in {percent(oracle.compliance)} of the episodes."
     )

@@ -29,7 +29,7 @@ from carbonpilot.envs.scenario import load_scenario
 SCENARIO = "metro"
 HIDDEN = [64, 64]
 BLOCKS, CALLS, PREDICT_CALLS, PROCESSES = 150, 200, 20, 5
-# name -> (at most, aim); PERFORMANCE.md, section 5, goals 9, 10 and 12.
+# name -> (at most, aim), the project's goals for the device.
 GOALS = {
     "decision / three np.dot, ppo": (3.5, 2.2),
     "decision / three np.dot, dqn": (3.5, 2.2),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import JsonFile
+from .options import JsonFile, Seed
 
 scenarios_app = typer.Typer(invoke_without_command=True)
 traces_app = typer.Typer(no_args_is_help=True)
@@ -86,3 +86,25 @@ def traces_fit(
     from .fit_command import fit_command
 
     raise typer.Exit(fit_command(folder, out, docs))
+
+
+@traces_app.command("transfers")
+def traces_transfers(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Uploads in the form of uploads_kernel_tcp.csv.")
+    ],
+    json_file: JsonFile = None,
+    seed: Seed = 1,
+) -> None:
+    """Compare the tcp transfer model with recorded uploads over a real kernel connection.
+
+    Exit code 1 if a cell is outside its tolerance.
+
+    Example: carbonpilot traces transfers ../shared/data/transfers/uploads_kernel_tcp.csv
+    """
+    from .files import check_output_file
+    from .transfer.validate import validate_transfers
+
+    if json_file is not None:
+        check_output_file(json_file)
+    raise typer.Exit(validate_transfers(file, json_file, seed))

@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 
 from .node_bank import NodeBank
-from .ops import JITTER_DRAWS, BatchOps, ScalarOps
+from .ops import JITTER_DRAWS, TRANSFER_BITS, BatchOps, ScalarOps
 from .schema import LOCAL, Node, Placement
 from .service import quantile_table
 from .site import Site
 from .streams import salt
 from .transfer.empirical import jitter_table
-from .units import network_energy_j
+from .units import BYTES_PER_KB, network_energy_j
+
+
+BINS_PER_KB = 4.0  # resolution of the look-up from payload to the transfer table's payload bin
 
 
 class Constants:
@@ -81,11 +84,16 @@ class Constants:
         self.extra_rtts = ops.table(np.concatenate([*(t.extra_rtts for t in tables.values()), np.zeros(1)]))
         following = [np.asarray(t.next_state, dtype=np.int64) for t in tables.values()]
         self.next_state = ops.table(np.concatenate([*following, np.zeros(1, dtype=np.int64)]))
+        top = int(site.scenario.payload.high_kb * BINS_PER_KB) + 2
+        middle_bytes = (np.arange(top) + 0.5) / BINS_PER_KB * BYTES_PER_KB
+        known = [t for t in site.transfers if t is not None]
+        self.segment_bin = ops.table(known[0].segment_bin(middle_bytes) if known else np.zeros(1, dtype=np.int64))
         self.transfer_start = self._remote(lambda p, n: of(n, lambda t: starts[id(t)], none))
         self.state_stride = self._remote(lambda p, n: of(n, lambda t: t.n_segments * t.n_paths * t.draws, 0))
         self.segment_stride = self._remote(lambda p, n: of(n, lambda t: t.n_paths * t.draws, 0))
         self.path_stride = self._remote(lambda p, n: of(n, lambda t: t.draws, 0))
-        self.draw_stride = self._remote(lambda p, n: of(n, lambda t: 1, 0))
+        # A noise word holds more bits than a table has draws; links without TCP read their one entry.
+        self.draw_shift = self._remote(lambda p, n: of(n, lambda t: TRANSFER_BITS - (t.draws.bit_length() - 1), TRANSFER_BITS))
         self.initial_state = self._remote(lambda p, n: of(n, lambda t: int(t.initial_state), 0))
         self.idle_reset_ms = self._remote(lambda p, n: of(n, lambda t: 1000.0 * t.idle_reset_s, 1e18))
 

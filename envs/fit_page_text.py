@@ -64,8 +64,8 @@ What does not fit:
 
 What does not fit: regions differ from year to year (check columns), which one fitted year cannot show; the
 residual has the same spread all year, so the lowest quantiles of windy and sunny grids (GB, DE,
-New South Wales, Ontario) are off by up to 13 %; Bonneville's wet spring makes two humps of its year, and the
-generated p25 is a third too high; Ontario's median is 9 % too high; zones are drawn independently of each other.
+New South Wales, Ontario) are off by up to 13 %; Bonneville's p25 comes out a third too
+high, Ontario's median 9 %; zones are drawn independently of each other.
 
 {{ZONES}}
 """

@@ -91,12 +91,13 @@ _LIBRARIES: dict[tuple, NetworkLibrary] = {}
 
 def _library(source: TraceLink, part: str, traces_dir: Path | None) -> NetworkLibrary:
     """Load a trace library once per process."""
-    from .traces.library import NetworkLibrary
+    from .traces.library import NetworkLibrary, assert_disjoint
 
     folder = require_traces(traces_dir)
     patterns = source.training if part == "training" else source.evaluation
     key = (str(folder.resolve()), tuple(patterns))
     if key not in _LIBRARIES:
+        assert_disjoint(source.training, source.evaluation, folder)
         _LIBRARIES[key] = NetworkLibrary.load(folder, patterns)
     return _LIBRARIES[key]
 

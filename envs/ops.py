@@ -85,7 +85,7 @@ class BatchOps:
     @staticmethod
     def write_where(table: np.ndarray, row: Any, condition: np.ndarray, value: np.ndarray) -> None:
         """Write rows of a site table where a condition holds."""
-        np.copyto(table[row], value, where=condition)
+        table[row] = np.where(condition, value, table[row])
 
     @staticmethod
     def floor(x: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .account import account
-from .constants import Constants
+from .constants import BINS_PER_KB, Constants
 from .node_bank import TICK_MS
 from .outcome import Outcome
 from .site import Site
@@ -21,10 +21,9 @@ RECENT_WEIGHT = 0.05  # smoothing of the recent miss rate: about the last 20 ans
 
 
 class Request(NamedTuple):
-    """The waiting request: payload, its bin in the transfer table, its noise word."""
+    """The waiting request: its payload and its noise word."""
 
     payload_kb: Number
-    segment: Number
     words: Number
 
 
@@ -81,9 +80,10 @@ def serve(
         path = ops.floor(read(world, rows["path"], link))
         entry = (
             state * pick(c.state_stride, a)
-            + request.segment * pick(c.segment_stride, a)
+            + pick(c.segment_bin, ops.floor(request.payload_kb * BINS_PER_KB)) * pick(c.segment_stride, a)
             + path * pick(c.path_stride, a)
-            + (transfer_u * pick(c.draw_stride, a) + pick(c.transfer_start, a))
+            + (transfer_u >> pick(c.draw_shift, a))
+            + pick(c.transfer_start, a)
         )
         recovery = pick(c.extra_rtts, entry) * rtt  # rtt is zero on the device
         connection = pick(c.next_state, entry)

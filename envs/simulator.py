@@ -125,25 +125,17 @@ class Simulator:
     def _read_tape(self) -> None:
         """Bring the tape's request columns into this arithmetic."""
         tape = self.tape
-        self._segments = self._segment_bins(tape.payload_kb)
         if self.plain:
             self._payload = tape.payload_kb[:, 0].astype(np.float64).tolist()
-            self._segment = self._segments[:, 0].tolist()
             self._words = tape.words[:, 0].tolist()
             self._arrivals = None if tape.arrivals_ms is None else tape.arrivals_ms[:, 0].tolist()
             self._phase, self._ambient = tape.phase_ms[:, 0].tolist(), float(tape.ambient[0])
             self._valid_rows = int(tape.valid_rows[0])
         else:
-            self._payload, self._segment, self._words = tape.payload_kb, self._segments, tape.words
+            self._payload, self._words = tape.payload_kb, tape.words
             self._arrivals, self._phase, self._ambient = tape.arrivals_ms, tape.phase_ms, tape.ambient
             self._valid_rows = tape.valid_rows
         self._last_row = tape.rows.shape[1] - 1
-
-    def _segment_bins(self, payload_kb: npt.NDArray) -> npt.NDArray[np.int64]:
-        transfers = [t for t in self.site.transfers if t is not None]
-        if not transfers:
-            return np.zeros(payload_kb.shape, dtype=np.int64)
-        return transfers[0].segment_bin(payload_kb * np.float32(1000.0)).astype(np.int16)
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -180,8 +172,7 @@ class Simulator:
     # -- stepping ---------------------------------------------------------------------------------
 
     def _request(self) -> physics.Request:
-        ops, n = self.ops, self.n
-        return physics.Request(self._waiting_kb(), ops.row(self._segment, n), ops.row(self._words, n))
+        return physics.Request(self._waiting_kb(), self.ops.row(self._words, self.n))
 
     def _waiting_kb(self) -> Any:
         """Payload of the waiting request in double precision, as the plain arithmetic has it."""

@@ -18,7 +18,7 @@ _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11, _S40 = (np.uint64(s) for s in (30, 27, 31, 11, 40))
 TWO_PI = np.float32(2.0 * np.pi)
-_NORMAL_SIZE = 4096
+_NORMAL_SIZE = 1 << 16
 
 
 def _normal_quantiles() -> npt.NDArray[np.float32]:
@@ -87,10 +87,28 @@ class Stream:
         return np.sqrt(np.float32(-2.0) * np.log(first)) * np.cos(TWO_PI * second)
 
     def four_normals(self, *shape: int) -> npt.NDArray[np.float32]:
-        """Draw four standard normals a cell (4, *shape, B) from one word: 12-bit quantiles, cut at 3.7 sigma."""
-        words = self.words(*shape)
-        parts = [(words >> np.uint64(12 * i + 16)).astype(np.intp) & (_NORMAL_SIZE - 1) for i in range(4)]
-        return np.stack([_NORMAL_TABLE.take(part) for part in parts])
+        """Draw four standard normals a cell (4, *shape, B) from one word: 16-bit quantiles, cut at 4.2 sigma."""
+        quarters = self.words(*shape).view(np.uint16).reshape(*shape, self.keys.size, 4)
+        out = np.empty((4, *shape, self.keys.size), dtype=np.float32)
+        for i in range(4):
+            np.take(_NORMAL_TABLE, quarters[..., i], out=out[i], mode="clip")
+        return out
+
+    def cheap_normals(self, rows: int) -> npt.NDArray[np.float32]:
+        """Draw standard normals (rows, B), four to a word, for long columns of noise."""
+        out = np.empty((-(-rows // 4), 4, self.keys.size), dtype=np.float32)
+        np.take(_NORMAL_TABLE, self._quarters(rows), out=out, mode="clip")
+        return out.reshape(-1, self.keys.size)[:rows]
+
+    def cheap_uniforms(self, rows: int) -> npt.NDArray[np.float32]:
+        """Draw uniforms (rows, B) on a grid of 65,536, four to a word, for long columns of noise."""
+        middle = (self._quarters(rows).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-16)
+        return middle.reshape(-1, self.keys.size)[:rows]
+
+    def _quarters(self, rows: int) -> npt.NDArray[np.uint16]:
+        """16-bit numbers (ceil(rows / 4), 4, B)."""
+        words = self.words(-(-rows // 4))
+        return words.view(np.uint16).reshape(*words.shape, 4).transpose(0, 2, 1)
 
     def exponential(self, *shape: int) -> npt.NDArray[np.float32]:
         """Draw float32 unit exponentials of shape (*shape, B)."""

@@ -164,7 +164,7 @@ def _blocked_until_ms(blocked: npt.NDArray[np.bool_], warmup: int) -> F32:
 
 def _payloads(scenario: Scenario, stream: Stream, requests: int) -> F32:
     low, high = np.float32(scenario.payload.low_kb), np.float32(scenario.payload.high_kb)
-    return low + (high - low) * stream.uniform(requests)
+    return low + (high - low) * stream.cheap_uniforms(requests)
 
 
 def _arrivals(
@@ -179,13 +179,24 @@ def _arrivals(
     low, high = np.float32(spec.low_per_s), np.float32(spec.high_per_s)
     mean_gap_ms = np.float32(MS_PER_S) / (low + (high - low) * stream.uniform())
     if isinstance(spec, Periodic):
-        noise = np.clip(stream.four_normals(requests)[0], -1.9, 1.9)  # keeps gaps positive
+        noise = np.clip(stream.cheap_normals(requests), -1.9, 1.9)  # keeps gaps positive
         gaps = mean_gap_ms * (1 + np.float32(spec.jitter_fraction) * noise)
     else:
         assert isinstance(spec, Poisson)
         gaps = mean_gap_ms * stream.exponential(requests)
     gaps[0] = 0  # the first request is there when the episode starts
-    return np.cumsum(gaps, axis=0, dtype=np.float64)
+    return _running_sum(gaps)
+
+
+def _running_sum(gaps: F32) -> npt.NDArray[np.float64]:
+    """Cumulated sum down the rows in double precision, row by row: far faster than cumsum for wide batches."""
+    out = np.empty(gaps.shape, dtype=np.float64)
+    if gaps.shape[1] < 16:
+        return np.cumsum(gaps, axis=0, dtype=np.float64, out=out)
+    out[0] = gaps[0]
+    for n in range(1, len(gaps)):
+        np.add(out[n - 1], gaps[n], out=out[n])
+    return out
 
 
 def _trace_arrivals(

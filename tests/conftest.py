@@ -121,7 +121,7 @@ class TrainingLab:
         "n_epochs": 2,
         "normalizer_steps": 20,
         "evaluations": 2,
-        "evaluation_episodes": 2,
+        "evaluation_episodes": 8,
     }
     small_dqn = {  # noqa: RUF012
         "num_envs": 8,
@@ -132,7 +132,7 @@ class TrainingLab:
         "target_update_steps": 128,
         "normalizer_steps": 20,
         "evaluations": 2,
-        "evaluation_episodes": 2,
+        "evaluation_episodes": 8,
     }
     small = {"ppo": small_ppo, "dqn": small_dqn}  # noqa: RUF012
     rollout = 8 * 32  # environment steps between two updates of the small PPO

@@ -38,7 +38,11 @@ def test_seeds_differ_between_benchmarks_and_grow_in_place():
 
 def test_every_default_policy_is_there(played):
     assert [r.name for r in played.results] == default_policies(METRO)
-    assert played.oracle.name == "oracle-per-request"
+    assert {r.name for r in played.results if r.kind == "oracle"} == {
+        "oracle-per-request",
+        "oracle-warm-radio",
+    }
+    assert played.oracle.kind == "oracle"
     assert played.part == "evaluation"
     assert all(r.requests == 12 * 60 for r in played.results)
 
@@ -49,7 +53,7 @@ def test_json_of_a_real_run(played):
     assert shares[METRO.placements[0].name] == 1.0
     turns = document["policies"]["round-robin"]["placement_share"]
     assert list(turns.values()) == pytest.approx([1 / len(METRO.placements)] * len(METRO.placements))
-    regret = document["policies"]["oracle-per-request"]["regret_mg_per_request"]
+    regret = document["policies"][document["oracle"]]["regret_mg_per_request"]
     assert regret["mean"] == 0.0
     # Both accounts are there, the attributional one holds everything that the marginal one does.
     for policy in document["policies"].values():
@@ -60,7 +64,7 @@ def test_json_of_a_real_run(played):
 
 def test_oracle_misses_no_more_than_any_static_placement(played):
     misses = {r.name: r.metrics["slo_miss_rate"].mean() for r in played.results}
-    assert misses["oracle-per-request"] <= min(misses[r.name] for r in played.results if r.kind == "static")
+    assert misses[played.oracle.name] <= min(misses[r.name] for r in played.results if r.kind == "static")
 
 
 def test_same_benchmark_twice_is_the_same(played):
@@ -105,9 +109,12 @@ def test_a_single_episode_has_no_intervals():
 def test_names_resolve():
     for name in [*default_policies(METRO), "oracle"]:
         assert isinstance(resolve(name, METRO), Policy)
-    assert resolve("oracle", METRO).name == "oracle-per-request"
+    assert resolve("oracle", METRO).name == "oracle-warm-radio"
+    assert (
+        resolve("oracle", load_scenario("khan-lan")).name == "oracle-per-request"
+    )  # no radio, no difference
     kinds = {c.name: c.kind for c in contestants(["always-local", "random", "oracle", "oracle"], METRO)}
-    assert kinds == {"always-local": "static", "random": "rule", "oracle-per-request": "oracle"}
+    assert kinds == {"always-local": "static", "random": "rule", "oracle-warm-radio": "oracle"}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +160,7 @@ def test_bundle_is_a_learned_policy_and_same_names_are_told_apart(tmp_path):
     bundles = [write_linear_bundle(tmp_path / folder / "agent", METRO, 1) for folder in ("a", "b")]
     found = contestants(["always-local", "always-edge-b0", "oracle", *bundles], METRO)
     assert [c.name for c in found] == [
-        "always-local", "always-edge-b0", "oracle-per-request", "agent", bundles[1],
+        "always-local", "always-edge-b0", "oracle-warm-radio", "agent", bundles[1],
     ]  # fmt: skip
     result = play(found, METRO, 4, 0)
     assert [r.kind for r in result.results[3:]] == ["learned", "learned"]
@@ -202,7 +209,9 @@ def test_khan_lan_is_degenerate_and_says_so():
     ],
 )
 def test_check_verdicts(compliance, excess, reason, words, passes):
-    check = ScenarioCheck("site", "ab" * 32, compliance, 0.2, 0.3, 0.9, "always-local", excess, reason)
+    check = ScenarioCheck(
+        "site", "ab" * 32, "oracle-per-request", compliance, 0.2, 0.3, 0.9, "always-local", excess, reason
+    )
     assert (check.words, check.passes) == (words, passes)
     page = checks_page([check], "carbonpilot scenarios --check site", 200, 0)
     assert words in page

@@ -138,6 +138,15 @@ def test_gap_and_regret():
     assert found.estimates["always-local"]["oracle_gap_closed"].mean == pytest.approx(0.0)
 
 
+def test_hindsight_is_the_cleanest_oracle_that_complies():
+    warm = scores("oracle-warm-radio", "oracle", 0.18)
+    field = result().results
+    assert BenchmarkResult(SCENARIO, 0, EPISODES, "evaluation", (*field, warm)).oracle is warm
+    late = scores("oracle-warm-radio", "oracle", 0.18, met=0.9)
+    found = BenchmarkResult(SCENARIO, 0, EPISODES, "evaluation", (*field, late))
+    assert found.oracle.name == "oracle-per-request"
+
+
 def test_gap_does_not_exist_where_the_oracle_saves_nothing():
     field = [r for r in result().results if r.kind != "oracle"]
     field.append(scores("oracle-per-request", "oracle", 0.498))

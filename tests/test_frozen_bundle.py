@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from carbonpilot import __version__
 from carbonpilot.agents import bundle_writer
 from carbonpilot.agents.bundle import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, read_bundle, read_card, seal
 from carbonpilot.agents.bundle_writer import add_scores, write_bundle
-from carbonpilot.agents.compatibility import check_compatible
 from carbonpilot.agents.frozen import FrozenPolicy
 from carbonpilot.envs.errors import BundleError, CarbonPilotError, InputError
 from carbonpilot.envs.observation import Feature, ObservationTable
@@ -24,19 +22,9 @@ from carbonpilot.envs.observation import Feature, ObservationTable
 ACTIONS = ["local-b0", "edge-b0", "north-b0"]
 
 
-def table(**changes):
-    rows = {
-        "rtt_ms": Feature("rtt_ms", "ms", 0, 2000, 100, "probed round-trip time", "second"),
-        "load": Feature("load", "1", 0, 2, 1, "reported load", "second"),
-        "payload_kb": Feature("payload_kb", "kB", 0, 10_000, 100, "size of the request", "request"),
-    }
-    rows.update(changes)
-    return ObservationTable([row for row in rows.values() if row is not None])
-
-
-def site(family="metro", actions=ACTIONS):
-    placements = [SimpleNamespace(name=name) for name in actions]
-    return SimpleNamespace(name="metro-here", family=family, placements=placements)
+def table():
+    names = ("rtt_ms", "load", "payload_kb")
+    return ObservationTable([Feature(name, "1", 0, 20, 2, "made up", "request") for name in names])
 
 
 def arrays():
@@ -199,24 +187,6 @@ def test_an_array_of_objects_is_refused_and_never_unpickled(bundle, tmp_path):
     assert not target.exists()
     pickle.loads(raw)
     assert target.exists()  # the bomb is a real one
-
-
-def test_another_site_is_refused_with_what_differs(bundle):
-    content = read_card(bundle)
-    check_compatible(content, site(), table())
-    rescaled = Feature("rtt_ms", "ms", 0, 2000, 50, "probed round-trip time", "second")
-    surplus = Feature("heat", "1", 0, 2, 1, "heat", "request")
-    cases = [
-        (site(family="drive"), table(), r"trained for scenario family 'metro' .*, not for 'drive'"),
-        (site(actions=["local-b0", "edge-b4"]), table(), r"chooses among .*'metro-here' offers .*edge-b4"),
-        (site(), table(rtt_ms=rescaled), "'rtt_ms' has scale 50, in training 100"),
-        (site(), table(load=None), "'load' is missing here"),
-        (site(), table(heat=surplus), "'heat' was unknown in training"),
-        (site(), ObservationTable(list(table().features)[::-1]), "the order is"),
-    ]
-    for scenario, other, message in cases:
-        with pytest.raises(BundleError, match=message):
-            check_compatible(content, scenario, other)
 
 
 def test_load_refuses_another_table_or_family(bundle):

@@ -101,6 +101,22 @@ def test_no_plan_of_three_requests_meets_the_slo_more_cheaply_when_requests_do_n
         assert total == pytest.approx(min(plans), rel=1e-9)
 
 
+def test_warm_radio_leaves_exactly_the_radio_out_of_the_choice():
+    scenario = short("metro", 1)
+    batch = 64
+    simulator, oracle = Simulator(scenario, batch, part="evaluation"), PerRequestOracle(count_radio=False)
+    oracle.bind(simulator)
+    chosen = oracle.decide(simulator.reset(np.arange(batch)), simulator.masks())
+    previews = simulator.preview()
+    # What is left when the radio is taken away: the same site without one.
+    silent = scenario.model_copy(update={"device": scenario.device.model_copy(update={"radio": None})})
+    without, khan = Simulator(silent, batch, part="evaluation"), PerRequestOracle()
+    khan.bind(without)
+    np.testing.assert_array_equal(chosen, khan.decide(without.reset(np.arange(batch)), without.masks()))
+    assert any((o.radio_energy_j > 0).all() for o in previews[1:])
+    assert oracle.name == "oracle-warm-radio"
+
+
 def test_batch_and_single_choose_the_same():
     scenario = short("metro", 30)
     batch, oracle = Simulator(scenario, 3, part="evaluation"), PerRequestOracle()

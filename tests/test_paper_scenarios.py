@@ -99,9 +99,7 @@ def test_khan_mixed_changes_the_network_after_500_requests():
     first, second = latency_ms[:500].ravel(), latency_ms[500:].ravel()
     assert np.quantile(first, [0.5, 0.95]) == pytest.approx([60, 70], rel=0.02)
     assert np.quantile(second, [0.5, 0.95]) == pytest.approx([119, 183], rel=0.02)
-    assert first.max() < second.max()
-    # The change lies exactly there: the 500th request still has the LAN, the next one Emu-B.
-    assert latency_ms[499].mean() < 75
+    assert latency_ms[499].mean() < 75  # the 500th request still has the LAN
     assert latency_ms[500].mean() > 100
 
 

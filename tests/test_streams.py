@@ -66,19 +66,30 @@ def test_normal_moments():
     assert_mean((z > 1).astype(np.float64), 0.158655, share)
 
 
-def test_four_normals_are_normal_up_to_their_cut_and_independent():
-    four = stream().four_normals(N)
-    assert four.shape == (4, N, B)
-    assert four.dtype == np.float32
-    assert 3.5 < np.abs(four).max() < 3.8
-    for z in four.astype(np.float64):
-        assert_mean(z, 0, 1)
-        assert_mean(z**2, 1, np.sqrt(2))
-        assert_mean((z > 1).astype(np.float64), 0.158655, np.sqrt(0.158655 * (1 - 0.158655)))
-        assert abs((z**4).mean() / 3 - 1) < 0.02  # 4096 quantiles miss the last 1/8192 on each side
-    for a, b in itertools.combinations(four, 2):
-        assert_uncorrelated(a, b)
-    assert_uncorrelated(four[0, 1:], four[3, :-1])
+@pytest.mark.parametrize("draw", ["four_normals", "cheap_normals"])
+def test_normals_from_a_table_are_normal_up_to_their_cut_and_independent(draw):
+    z = getattr(stream(), draw)(N)
+    assert z.dtype == np.float32
+    assert z.shape == ((4, N, B) if draw == "four_normals" else (N, B))
+    assert 4.0 < np.abs(z).max() < 4.4  # 65,536 quantiles: nothing lies beyond 1/131,072 on each side
+    z = z.astype(np.float64)
+    assert_mean(z, 0, 1)
+    assert_mean(z**2, 1, np.sqrt(2))
+    assert_mean((z > 1).astype(np.float64), 0.158655, np.sqrt(0.158655 * (1 - 0.158655)))
+    assert abs((z**4).mean() / 3 - 1) < 0.01
+    for lag in range(1, 5):  # four neighbours share a word
+        assert_uncorrelated(z[lag:], z[:-lag])
+    assert_uncorrelated(z[..., 1:], z[..., :-1])
+
+
+def test_cheap_uniforms_are_even_and_open():
+    u = stream().cheap_uniforms(N)
+    assert u.shape == (N, B)
+    assert 0 < u.min() < 1e-4
+    assert 1 - 1e-4 < u.max() < 1
+    assert_mean(u, 1 / 2, np.sqrt(1 / 12))
+    for lag in range(1, 5):
+        assert_uncorrelated(u[lag:], u[:-lag])
 
 
 def test_exponential_moments():
@@ -125,10 +136,18 @@ def test_pairs_fill_the_square_evenly():
     assert abs(chi2 - 255) < SIGMAS * np.sqrt(2 * 255)
 
 
-def test_an_episode_does_not_depend_on_its_batch():
-    whole = stream(seeds=[3, 1, 4, 1, 5]).normal(10, 4)
-    for i, seed in enumerate([3, 1, 4, 1, 5]):
-        np.testing.assert_array_equal(stream(seeds=seed).normal(10, 4)[..., 0], whole[..., i])
+@pytest.mark.parametrize(
+    "draw",
+    [("normal", 10, 4), ("four_normals", 7), ("cheap_normals", 7), ("cheap_uniforms", 7), ("integers", 9, 7)],
+    ids=lambda d: d[0],
+)
+def test_an_episode_does_not_depend_on_its_batch(draw):
+    name, *shape = draw
+    seeds = [3, 1, 4, 1, 5]
+    whole = getattr(stream(seeds=seeds), name)(*shape)
+    assert not (whole[..., 0] == whole[..., 1]).all()
+    for i, seed in enumerate(seeds):
+        np.testing.assert_array_equal(getattr(stream(seeds=seed), name)(*shape)[..., 0], whole[..., i])
 
 
 def test_draws_have_the_prefix_property():

@@ -1,0 +1,112 @@
+"""The tabulated kernel: shape, monotonicity, and chains against the simulator that forgets nothing."""
+
+import numpy as np
+import pytest
+
+from carbonpilot.envs.errors import InputError
+from carbonpilot.envs.transfer import bins
+from carbonpilot.envs.transfer.connection import MSS_BYTES
+from carbonpilot.envs.transfer.states import JITTER_SHARE
+from carbonpilot.envs.transfer.table import transfer_table
+from carbonpilot.envs.transfer.tcp import simulate_uploads
+
+CONTROLS = ["cubic", "bbr"]
+
+
+@pytest.fixture(scope="module", params=CONTROLS)
+def table(request):
+    return transfer_table(request.param)
+
+
+def grid(table):
+    return table.extra_rtts.reshape(
+        table.n_states, table.n_segments, bins.LOSSES.size, bins.PIPES.size, table.draws
+    )
+
+
+def test_arrays_fit_their_index(table):
+    size = table.n_states * table.n_segments * table.n_paths * table.draws
+    assert table.extra_rtts.shape == table.next_state.shape == (size,)
+    assert table.draws & (table.draws - 1) == 0
+    assert table.extra_rtts.dtype == np.float32
+    assert np.isfinite(table.extra_rtts).all()
+    assert table.extra_rtts.min() >= 0.0
+    assert table.next_state.min() >= 0
+    assert table.next_state.max() < table.n_states
+    assert 0 <= table.initial_state < table.n_states
+    assert table.extra_rtts.nbytes + table.next_state.nbytes < 6e6
+
+
+def test_draws_are_quantiles(table):
+    assert (np.diff(grid(table), axis=-1) >= 0).all()
+
+
+def test_mean_never_falls_with_payload_or_loss(table):
+    mean = grid(table).mean(axis=-1, dtype=np.float64)
+    assert (np.diff(mean, axis=1) >= -1e-5 * (1 + mean[:, 1:])).all()
+    assert (np.diff(mean, axis=2) >= -1e-5 * (1 + mean[:, :, 1:])).all()
+
+
+def test_rate_limited_upload_has_next_to_no_extra():
+    cells = grid(transfer_table("cubic"))
+    # A window of 100 and more segments on a pipe of 12, no loss: bytes at the rate and one RTT are all there is.
+    wide = cells[-8, :, 0, 0]
+    assert wide[bins.segment_bin(80_000)].max() < 0.3
+
+
+def test_bins_hold_their_centres(table):
+    for i, segments in enumerate(bins.SEGMENTS):
+        assert table.segment_bin(segments * MSS_BYTES) == i
+    flagship = bins.SEGMENTS[(bins.SEGMENTS >= 15) & (bins.SEGMENTS <= 61)]
+    assert (flagship[1:] / flagship[:-1]).max() < 1.14
+    assert table.segment_bin(np.array([1.0, 1e9])).tolist() == [0, table.n_segments - 1]
+    loss, rate, rtt = np.array([0.0, 0.01, 1.0]), 50.0, 50.0
+    path = table.path_bin(loss, rate, rtt)
+    assert (np.diff(path) > 0).all()
+    assert path.max() < table.n_paths
+
+
+def test_unknown_control_offers_the_nearest():
+    with pytest.raises(InputError, match="cubic"):
+        transfer_table("cubik")
+
+
+def chain_ms(table, rtt_ms, loss, rate_mbps, payload_bytes, uploads, connections):
+    """Uploads of independent connections, each a walk through the table, on a path without RTT noise of its own."""
+    rng = np.random.default_rng(11)
+    state = np.full(connections, table.initial_state, dtype=np.int64)
+    segment, path = table.segment_bin(payload_bytes), table.path_bin(loss, rate_mbps, rtt_ms)
+    out = np.empty((uploads, connections))
+    for i in range(uploads):
+        u = rng.integers(0, table.draws, connections)
+        index = ((state * table.n_segments + segment) * table.n_paths + path) * table.draws + u
+        jitter = JITTER_SHARE * rng.standard_normal(connections)
+        rtt = rtt_ms * (1.0 + jitter)
+        out[i] = rtt * (1.0 + table.extra_rtts[index]) + payload_bytes * 8.0 / rate_mbps / 1000.0
+        state = table.next_state[index].astype(np.int64)
+    return out
+
+
+# (RTT ms, loss, Mbit/s, payload bytes), the flagship's range.
+PATHS = [
+    (50.0, 0.0, 50.0, 50_000),
+    (50.0, 0.006, 50.0, 50_000),
+    (50.0, 0.015, 50.0, 50_000),
+    (50.0, 0.03, 50.0, 40_000),
+    (25.0, 0.006, 30.0, 60_000),
+    (80.0, 0.006, 80.0, 30_000),
+    (50.0, 0.015, 25.0, 80_000),
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_chain_follows_the_simulator(table, path):
+    control = "cubic" if np.isfinite(table.idle_reset_s) else "bbr"
+    rtt_ms, loss, rate_mbps, payload = path
+    walked = chain_ms(table, *path, uploads=120, connections=200)[20:]
+    direct = simulate_uploads(
+        control, rtt_ms, JITTER_SHARE * rtt_ms, loss, rate_mbps, payload, 120, connections=60, seed=12
+    )[20:]
+    for quantile, tolerance in ((50, 0.20), (95, 0.20)):
+        ours, theirs = np.percentile(walked, quantile), np.percentile(direct, quantile)
+        assert ours == pytest.approx(theirs, rel=tolerance), f"p{quantile}"
