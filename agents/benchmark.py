@@ -136,7 +136,7 @@ class BenchmarkResult:
 
 
 def best_hindsight(results: Iterable[PolicyResult], share: float) -> PolicyResult:
-    """The cleanest oracle that meets the SLO in ``share`` of the episodes, else the one that does most often."""
+    """The cleanest oracle that meets the SLO in ``share`` of the episodes, else the most compliant."""
     oracles = [r for r in results if r.kind == "oracle"]
     keeping = [r for r in oracles if r.compliance >= share]
     if keeping:

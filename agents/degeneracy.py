@@ -73,7 +73,7 @@ class ScenarioCheck:
         if not self.feasible:
             return "NOT FEASIBLE"
         if self.room:
-            return "worth learning"
+            return "worth learning" if self.nothing_to_win is None else "some room, though it promises none"
         return "nothing to win, and says so" if self.nothing_to_win is not None else "DEGENERATE"
 
 
@@ -83,9 +83,9 @@ def check_sentence(check: ScenarioCheck) -> str:
     if check.best_static is not None and check.best_static_excess is not None:
         static = f"best static that keeps the SLO: {check.best_static}, {_signed(check.best_static_excess)}"
     return (
-        f"{check.scenario}: {check.words}. Hindsight ({check.hindsight}) {check.hindsight_mg:.3f} mg per request, SLO met in "
-        f"{percent(check.hindsight_compliance)}; always-local {_signed(check.local_excess)} carbon, SLO met "
-        f"in {percent(check.local_compliance)}; {static}."
+        f"{check.scenario}: {check.words}. Hindsight ({check.hindsight}) {check.hindsight_mg:.3f} mg per "
+        f"request, SLO met in {percent(check.hindsight_compliance)}; always-local "
+        f"{_signed(check.local_excess)} carbon, SLO met in {percent(check.local_compliance)}; {static}."
     )
 
 
@@ -208,8 +208,9 @@ def checks_page(checks: list[ScenarioCheck], command: str, episodes: int, seed: 
             f"meets the SLO in at least {percent(FEASIBLE_SHARE, 0)} of the episodes and no static placement "
             f"that does so too comes within {percent(LEAST_EXCESS, 0)} of hindsight's carbon; the honest "
             "checks, in which there is next to nothing to win, say so themselves. Hindsight is the better of "
-            "`oracle-per-request` (Khan et al.) and `oracle-warm-radio`; a plan over the whole episode can do "
-            "better, so its compliance and its saving are lower bounds. No learned policy plays a part here.",
+            "`oracle-per-request` (Khan et al.) and `oracle-warm-radio`; a plan over the whole episode can "
+            "do better, so its compliance and its saving are lower bounds. No learned policy plays a "
+            "part here.",
             "",
             *lines,
             "",

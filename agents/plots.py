@@ -29,7 +29,7 @@ KIND_STYLES: dict[str, dict[str, Any]] = {
         "linewidth": 2.6,
         "zorder": 5,
     },
-    "oracle": {"colours": ("#000000",), "linestyle": "-", "linewidth": 2.2, "zorder": 2},
+    "oracle": {"colours": ("#000000", "#777777"), "linestyle": "-", "linewidth": 2.2, "zorder": 2},
     "rule": {
         "colours": ("#0072B2", "#009E73", "#56B4E9", "#E69F00"),
         "linestyle": (0, (5, 2)),
@@ -130,8 +130,8 @@ def carbon_against_misses(result: BenchmarkResult) -> Figure:
 
 def placements_over_time(result: BenchmarkResult) -> Figure:
     """Share of each placement over the course of the episode; a panel per policy that is not static."""
-    shown = [r for r in result.results if r.kind != "static"]
-    columns = 3
+    shown = [policy for policy, _ in _styled(result) if policy.kind != "static"]
+    columns = 3 if len(shown) <= 6 else 4
     lines = -(-len(shown) // columns)
     figure = _figure(10.0, 1.2 + 2.0 * lines)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)

@@ -123,12 +123,14 @@ def _sentences(result: BenchmarkResult, policy: PolicyResult) -> list[str]:
             "request do not count against policies that keep the objective."
         ]
     best = best_complying(result)
-    if best is None:
-        return [
-            f"{policy.name} is the only kind that complies: SLO met in {percent(policy.compliance)} of the "
-            f"episodes at {policy.carbon_mg:.4g} mg per request."
-        ]
-    return [_against(policy, best, compare(result, policy, best)), _against_all(result, policy)]
+    if best is not None:
+        first = _against(policy, best, compare(result, policy, best))
+    else:
+        first = (
+            f"{policy.name} COMPLIES, which no policy without learning does: SLO met in "
+            f"{percent(policy.compliance)} of the episodes at {policy.carbon_mg:.4g} mg per request."
+        )
+    return [first, _against_all(result, policy)]
 
 
 def _against(policy: PolicyResult, best: PolicyResult, found: Comparison) -> str:
@@ -157,19 +159,31 @@ def _relative(change: Estimate) -> str:
     return f"{text} (95 % interval {percent(low)} to {percent(high)} {word})"
 
 
+# How a complying policy stands against another -> how the sentence says it.
+STANDINGS = {
+    "wins": "clearly cleaner than",
+    "no clear difference": "not clearly different from",
+    "loses": "clearly dirtier than",
+    "dominates": "clearly cleaner and more often within the SLO than (these do not comply)",
+    "beyond comparison": "beyond comparison, because they do not comply and are not clearly dirtier:",
+}
+
+
+def standing(found: Comparison) -> str:
+    """How a complying policy stands against another one, a key of ``STANDINGS``."""
+    if found.other_complies:
+        return found.outcome
+    return "dominates" if found.outcome == "wins" else "beyond comparison"
+
+
 def _against_all(result: BenchmarkResult, policy: PolicyResult) -> str:
-    """How it stands against each of the others, at equal compliance."""
-    groups: dict[str, list[str]] = {"wins": [], "no clear difference": [], "loses": [], "out": []}
-    for other in unlearned(result):
-        found = compare(result, policy, other)
-        groups[found.outcome if found.other_complies else "out"].append(other.name)
-    phrases = (
-        ("wins", "clearly cleaner than"),
-        ("no clear difference", "not clearly different from"),
-        ("loses", "clearly dirtier than"),
-        ("out", "beyond comparison, because they do not comply:"),
-    )
-    parts = [f"{phrase} {', '.join(groups[key])}" for key, phrase in phrases if groups[key]]
+    """How it stands against each of the others, at equal compliance where there is any."""
+    standings = {other.name: standing(compare(result, policy, other)) for other in unlearned(result)}
+    parts = []
+    for key, phrase in STANDINGS.items():
+        names = [name for name, found in standings.items() if found == key]
+        if names:
+            parts.append(f"{phrase} {', '.join(names)}")
     return f"{policy.name} against all others without learning: {'; '.join(parts)}."
 
 

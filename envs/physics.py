@@ -1,256 +1,206 @@
-"""The dynamics: what a placement costs given the world and what past placements left behind.
+"""The dynamics of one request: what a placement costs given the world and what past placements left behind.
 
-Written once, against `ops` (arrays over a batch, or plain floats). `serve` only reads the state, so a judge can
-ask what each placement would give; `commit` writes what the chosen one changes; `advance` lets time pass.
+`serve` only reads the state, so a judge can ask what each placement would give; `commit` writes what the chosen one
+changes; `advance` lets time pass to the next request. All are scalar functions, compiled where numba is installed.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from .account import account
-from .constants import BINS_PER_KB, Constants
+from .compiling import compiled
 from .node_bank import TICK_MS
-from .outcome import Outcome
-from .site import Site
-from .state import State
-from .units import MS_PER_S
 
-Number = Any
 RECENT_WEIGHT = 0.05  # smoothing of the recent miss rate: about the last 20 answered requests
+BINS_PER_KB = 4.0  # resolution of the look-up from payload to the transfer table's payload bin
+SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # a noise word (32 bits) holds three quantile indices
+PER_S = 1.0 / 1000.0
 
 
-class Request(NamedTuple):
-    """The waiting request: its payload and its noise word."""
-
-    payload_kb: Number
-    words: Number
-
-
-class Effects(NamedTuple):
-    """What a placement changes."""
-
-    link: Number
-    link_free_ms: Number
-    node: Number
-    position_ms: Number
-    servers: list  # (handle, work left) of each server of the node
-    connection: Number
-    done_ms: Number
-    tail_until_ms: Number
-    device_free_ms: Number
-    remote: Number
+@compiled
+def history(tick_bits: int, bank_start: int, level: int, time_ms: float) -> tuple[int, int]:
+    """Entry of a node history at a time; it is read in a circle, so also how many rounds have passed."""
+    tick = int(time_ms / TICK_MS)
+    return bank_start + (level << tick_bits) + (tick & ((1 << tick_bits) - 1)), tick >> tick_bits
 
 
+@compiled
+def own_work_passed(p: Any, node: Any, tables: Any, level: int, entry: int, rounds: int, arrival: float) -> float:
+    """Time that the node had for our own earlier work since it was last counted, ms.
+
+    Alone, or on a batching node where the tenants' batches carry our work along: all of it. On a FIFO node shared
+    with other tenants: exactly the time in which they alone would have left it idle (node_bank.py).
+    """
+    if p.shared == 0 or p.batches == 1:
+        return max(arrival - node.position_ms, 0.0)
+    then, rounds_then = history(p.tick_bits, p.bank_start, level, node.position_ms + node.phase_ms)
+    per_round = tables.idle_per_round_ms[p.level_start + level]
+    idle = tables.bank_idle_ms[entry] - tables.bank_idle_ms[then] + (rounds - rounds_then) * per_round
+    return max(idle, 0.0)
+
+
+@compiled
 def serve(
-    ops: Any, site: Site, c: Constants, s: State, world: Any, request: Request, phase: Any, a: Number
-) -> tuple[Outcome, Effects]:
-    """Work out the outcome of placing the waiting request at ``a``; the state is not touched.
+    site: Any, p: Any, a: int, e: Any, links: Any, nodes: Any, servers: Any, tables: Any, world: Any, payload_kb: float,
+    noise: int, o: Any, x: Any,
+) -> None:  # fmt: skip
+    """Work out the outcome of placing the waiting request; the state is not touched.
 
     Args:
-        ops: arithmetic, `BatchOps` or `ScalarOps`.
-        site: names and switches of the scenario.
-        c: look-up tables.
-        s: state before the request.
-        world: rows of the tape at this moment (R, B).
-        request: the request.
-        phase: start of each node's history (K, B), ms.
-        a: placement (B,).
+        site, p: records `SITE` and `PLACEMENT`; ``a`` is the placement's number.
+        e, links, nodes, servers: the episode's state: `EPISODE`, `LINK` (L,), `NODE` (K,), work left by server.
+        tables: joined look-up tables (`constants.Tables`).
+        world: the tape's rows at this moment (R,).
+        payload_kb: size of the request.
+        noise: noise word of the request at this placement.
+        o: `OUTCOME` to fill.
+        x: `EFFECT` to fill for `commit`.
     """
-    pick, read, rows = ops.pick, ops.read, site.rows.start
-    remote = pick(c.is_remote, a)
-    service_u, jitter_u, transfer_u = ops.noise(request.words, pick(c.salt, a))
-    now = s.issued_ms
-    node = ops.handle(pick(c.node, a))
+    now, node = e.issued_ms, nodes[p.node]
+    o.placement, o.issued_ms = a, now
+    service_u = noise & ((1 << SERVICE_BITS) - 1)
+    sent = now
+    o.link_wait_ms = o.upload_ms = o.rtt_ms = o.recovery_ms = 0.0
+    o.radio_energy_j = o.network_energy_j = 0.0
+    x.connection, x.tail_until_ms = node.connection, e.tail_until_ms
+    if p.remote == 1:
+        # Link: wait, bytes, round trip and recovery (network terms of Ng et al. eqs (1)-(4), with loss added).
+        jitter = tables.jitter[p.jitter_start + ((noise >> SERVICE_BITS) & ((1 << JITTER_BITS) - 1))]
+        start = max(now, links[p.link].free_ms, world[site.row_blocked + p.link])
+        o.link_wait_ms = start - now
+        o.upload_ms = payload_kb * world[site.row_ms_per_kb + p.link]
+        o.rtt_ms = max(world[site.row_rtt + p.link] + world[site.row_jitter + p.link] * jitter, 0.0) + p.extra_rtt_ms
+        if p.tcp == 1:
+            # After a long silence the connection starts afresh.
+            state = p.initial_state if now - node.position_ms > p.idle_reset_ms else node.connection
+            entry = (
+                p.transfer_start
+                + state * p.state_stride
+                + tables.segment_bin[int(payload_kb * BINS_PER_KB)] * p.segment_stride
+                + int(world[site.row_path + p.link]) * p.path_stride
+                + (noise >> (SERVICE_BITS + JITTER_BITS))
+            )
+            o.recovery_ms = tables.extra_rtts[entry] * o.rtt_ms
+            x.connection = tables.next_state[entry]
+        sending = o.upload_ms + o.recovery_ms
+        sent = start + sending
+        o.network_energy_j = payload_kb * p.network_j_per_kb
+        if site.radio > 0.0:
+            # Sending keeps the radio at transmit power, then it stays awake for the tail; the request pays for the
+            # awake time that it adds to what earlier requests had already caused.
+            added = max(site.tail_ms - max(e.tail_until_ms - start, 0.0), 0.0)
+            o.radio_energy_j = (sending * site.transmit_w + added * site.tail_w) * PER_S
+            x.tail_until_ms = sent + site.tail_ms
+    arrival = sent + 0.5 * o.rtt_ms
 
-    # Link: wait, bytes, round trip and recovery (network terms of Ng et al. eqs (1)-(4), with loss added).
-    link = ops.handle(pick(c.link, a))
-    free = read(s.link_free_ms, 0, link)
-    start = ops.maximum(ops.maximum(free, read(world, rows["blocked_until_ms"], link)), now)
-    link_wait = (start - now) * remote
-    upload = request.payload_kb * read(world, rows["ms_per_kb"], link) * remote
-    jitter = pick(c.jitter, jitter_u + pick(c.jitter_start, a))
-    rtt = ops.maximum(read(world, rows["rtt_ms"], link) + read(world, rows["jitter_ms"], link) * jitter, 0.0)
-    rtt = (rtt + pick(c.extra_rtt_ms, a)) * remote
-    position = read(s.position_ms, 0, node)
-    connection = read(s.connection, 0, node)
-    if site.has_tcp:
-        # After a long silence the connection starts afresh.
-        state = ops.where(now - position > pick(c.idle_reset_ms, a), pick(c.initial_state, a), connection)
-        path = ops.floor(read(world, rows["path"], link))
-        entry = (
-            state * pick(c.state_stride, a)
-            + pick(c.segment_bin, ops.floor(request.payload_kb * BINS_PER_KB)) * pick(c.segment_stride, a)
-            + path * pick(c.path_stride, a)
-            + (transfer_u >> pick(c.draw_shift, a))
-            + pick(c.transfer_start, a)
-        )
-        recovery = pick(c.extra_rtts, entry) * rtt  # rtt is zero on the device
-        connection = pick(c.next_state, entry)
-        transfer = link_wait + upload + recovery
-    else:
-        recovery = 0.0 * rtt
-        transfer = link_wait + upload
-    sent = now + transfer
-    arrival = sent + 0.5 * rtt
-
-    # Node: what the other tenants leave of it, and our own work that is still there (node_bank.py).
-    passed = arrival - position
-    batch: Number = 1.0
-    wait: Number = 0.0
-    level: Number = 0
-    if site.has_background:
-        shared = remote * pick(c.shared, a)
-        level = ops.floor(read(world, rows["level"], node))
-        offset = read(phase, 0, node)
-        entry, round_now = _history(ops, c, a, level, arrival + offset)
-        wait = pick(c.bank_wait_ms, entry) * shared
-        if site.has_shared_fifo:
-            # Exact: our work drains while the other tenants alone would be idle.
-            then, round_then = _history(ops, c, a, level, position + offset)
-            idle = pick(c.bank_idle_ms, entry) - pick(c.bank_idle_ms, then)
-            idle = idle + (round_now - round_then) * pick(c.idle_per_round_ms, level + pick(c.level_start, a))
-            passed = passed + (idle - passed) * shared * (1.0 - pick(c.batches, a))
-        if site.has_batching:
-            batch = (pick(c.bank_batch, entry) - 1.0) * shared + 1.0
-    servers, own_wait = _servers(ops, site, c, s, a, node, ops.maximum(passed, 0.0))
+    # Node: what the other tenants leave of it, and our own work that is still there (Lindley's recursion; the server
+    # that is free first takes the request, Kiefer and Wolfowitz 1955).
+    wait, batch, level, entry, rounds = 0.0, 1.0, 0, 0, 0
+    if p.shared == 1:
+        level = int(world[site.row_level + p.node])
+        entry, rounds = history(p.tick_bits, p.bank_start, level, arrival + node.phase_ms)
+        wait = tables.bank_wait_ms[entry]
+        batch = tables.bank_batch[entry]
+    passed = own_work_passed(p, node, tables, level, entry, rounds, arrival)
+    x.server, own_wait = p.first_server, max(servers[p.first_server] - passed, 0.0)
+    for k in range(p.first_server + 1, p.first_server + p.servers):
+        left = max(servers[k] - passed, 0.0)
+        if left < own_wait:
+            x.server, own_wait = k, left
+    o.node_wait_ms = wait + own_wait
 
     # Service: the device slows down when hot; in a batch of b everybody waits for the batch.
-    alone = pick(c.service_ms, service_u + pick(c.service_start, a))
-    if site.has_throttling:
-        slower = site.scenario.device.throttling.slowdown - 1.0  # type: ignore[union-attr]
-        alone = alone * ((s.throttled * slower) * (1.0 - remote) + 1.0)
-    share = pick(c.batch_share, a)
-    service = alone * ((batch - 1.0) * share + 1.0)
-    work = service / batch  # our part of a shared batch is what we add to the node's own work
-    node_wait = wait + own_wait
-    here = node_wait + service
-    latency = transfer + rtt + here
+    alone = tables.service_ms[p.service_start + service_u]
+    if p.remote == 0 and e.throttled > 0.0:
+        alone *= site.slowdown
+    o.service_ms = alone * (1.0 + p.batch_share * (batch - 1.0))
+    o.latency_ms = o.link_wait_ms + o.upload_ms + o.rtt_ms + o.recovery_ms + o.node_wait_ms + o.service_ms
+    o.missed = 1 if o.latency_ms > site.slo_ms else 0
+    o.accuracy_miou = p.accuracy_miou
+    x.sent_ms, x.arrival_ms, x.passed_ms = sent, arrival, passed
+    x.own_work_ms = own_wait + o.service_ms / batch  # our part of a shared batch is what we add to the node's work
+    x.device_done_ms = arrival + o.node_wait_ms + o.service_ms
 
-    tail_until, radio_j = s.tail_until_ms, 0.0 * latency
-    if site.has_radio:
-        tail_until, radio_j = _radio(ops, site, s, remote, now + link_wait, sent)
-    outcome = account(ops, site, c, s, world, request.payload_kb, a, remote, node, link, level, batch, radio_j)
-    outcome.link_wait_ms, outcome.upload_ms, outcome.rtt_ms = link_wait, upload, rtt
-    outcome.recovery_ms, outcome.node_wait_ms, outcome.service_ms = recovery, node_wait, service
-    outcome.latency_ms = latency
-    outcome.missed = latency > site.scenario.slo.latency_ms
-    link_free = free + (sent - free) * remote
-    device_free = s.device_free_ms + (arrival + here - s.device_free_ms) * (1.0 - remote)
-    servers = _occupy(ops, servers, own_wait, work)
-    return outcome, Effects(
-        link, link_free, node, ops.maximum(arrival, position), servers, connection, now + latency, tail_until, device_free,
-        remote,
-    )  # fmt: skip
-
-
-def _history(ops: Any, c: Constants, a: Number, level: Number, time_ms: Number) -> tuple[Number, Number]:
-    """Entry of a node history at a time; it is read in a circle, so also how many rounds have passed."""
-    tick = ops.floor(time_ms * (1.0 / TICK_MS))
-    bits = ops.pick(c.tick_bits, a)
-    entry = (level << bits) + (tick & ops.pick(c.tick_mask, a)) + ops.pick(c.bank_start, a)
-    return entry, tick >> bits
+    # Energy, then carbon = energy x intensity of the zone it is drawn from x PUE (CarbonEdge eq (2)).
+    gap = now - e.previous_ms
+    o.compute_energy_j = p.device_j
+    o.server_energy_j = p.server_fixed_j / batch + p.server_each_j  # active energy amortised over the batch
+    o.device_idle_energy_j = gap * site.idle_w * PER_S
+    o.server_idle_energy_j = gap * p.server_idle_w * PER_S
+    if p.shared == 1:  # tenants share the server's idle power by their number of requests
+        o.server_idle_energy_j /= 1.0 + gap * tables.background_per_ms[p.level_start + level]
+    device_grid, node_grid = world[site.row_grid], world[site.row_grid + p.node]
+    on_device = o.compute_energy_j + o.radio_energy_j
+    o.energy_j_marginal = on_device + o.network_energy_j + o.server_energy_j
+    o.energy_j_attributional = o.energy_j_marginal + o.device_idle_energy_j + o.server_idle_energy_j
+    o.carbon_mg_marginal = on_device * device_grid + o.server_energy_j * node_grid
+    if p.remote == 1:
+        o.carbon_mg_marginal += o.network_energy_j * world[site.row_network_grid + p.link]
+    idle_mg = o.device_idle_energy_j * device_grid + o.server_idle_energy_j * node_grid
+    o.carbon_mg_attributional = o.carbon_mg_marginal + idle_mg
+    reward(site, o)
 
 
-def _servers(
-    ops: Any, site: Site, c: Constants, s: State, a: Number, node: Number, passed: Number
-) -> tuple[list, Number]:
-    """Own work left at each server of the node, and the least of it."""
-    if site.max_parallelism == 1:
-        left = ops.maximum(ops.read(s.remaining_ms, 0, node) - passed, 0.0)
-        return [(node, left)], left
-    first, last = ops.pick(c.first_server, a), ops.pick(c.last_server, a)
-    servers = []
-    for extra in range(site.max_parallelism):  # nodes with fewer servers see their last one again
-        handle = ops.handle(first + ops.minimum(extra, last))
-        servers.append((handle, ops.maximum(ops.read(s.remaining_ms, 0, handle) - passed, 0.0)))
-    least = servers[0][1]
-    for _, left in servers[1:]:
-        least = ops.minimum(least, left)
-    return servers, least
+@compiled
+def reward(site: Any, o: Any) -> None:
+    """Reward: minus a weighted sum of named costs in physical units; the account is the scenario's."""
+    o.energy_j = o.energy_j_marginal if site.marginal == 1 else o.energy_j_attributional
+    o.carbon_mg = o.carbon_mg_marginal if site.marginal == 1 else o.carbon_mg_attributional
+    o.reward_carbon = -site.weight_carbon * o.carbon_mg
+    o.reward_slo_miss = -site.weight_miss * o.missed
+    o.reward_latency_excess = -site.weight_excess * max(o.latency_ms - site.slo_ms, 0.0) * PER_S
+    o.reward_accuracy = -site.weight_accuracy * (site.best_miou - o.accuracy_miou)
+    o.reward = o.reward_carbon + o.reward_slo_miss + o.reward_latency_excess + o.reward_accuracy
 
 
-def _occupy(ops: Any, servers: list, own_wait: Number, work: Number) -> list:
-    """Give the work to the server that is free first (Kiefer and Wolfowitz 1955)."""
-    if len(servers) == 1:
-        return [(servers[0][0], own_wait + work)]
-    taken: Number = False
-    out = []
-    for handle, left in servers:
-        mine = (left <= own_wait) & (taken == False)  # noqa: E712 - arrays and bools alike
-        taken = taken | mine
-        out.append((handle, left + ops.where(mine, work, 0.0)))
-    return out
-
-
-def _radio(ops: Any, site: Site, s: State, remote: Number, start: Number, sent: Number) -> tuple[Number, Number]:
-    """When the radio may sleep again, and the radio energy that the request adds, J.
-
-    Sending keeps the radio at transmit power; afterwards it stays awake for the tail. The request pays the
-    tail that it adds to what earlier requests had already caused.
-    """
-    radio = site.scenario.device.radio
-    assert radio is not None
-    sending = (sent - start) * remote
-    awake = ops.maximum(s.tail_until_ms, start)
-    until = sent + radio.tail_s * MS_PER_S
-    added = ops.maximum(until - awake - sending, 0.0) * remote
-    joules = sending * (radio.transmit_power_w / MS_PER_S) + added * (radio.tail_power_w / MS_PER_S)
-    return s.tail_until_ms + (until - s.tail_until_ms) * remote, joules
-
-
-def commit(ops: Any, site: Site, s: State, world: Any, n: Any, payload_kb: Number, outcome: Outcome, e: Effects) -> None:
-    """Write what the chosen placement changes."""
-    _believe(ops, site, s, world, payload_kb, e)
-    ops.write(s.link_free_ms, e.link, e.link_free_ms)
-    ops.write(s.position_ms, e.node, e.position_ms)
-    for handle, left in reversed(e.servers):  # a row that stands twice keeps its first entry, which got the work
-        ops.write(s.remaining_ms, handle, left)
-    if site.has_tcp:
-        ops.write(s.connection, e.node, e.connection)
-    ops.write(s.done_ms, e.node, e.done_ms)
-    ops.write(s.pending_ms, e.node, outcome.latency_ms)
-    s.tail_until_ms, s.device_free_ms = e.tail_until_ms, e.device_free_ms
+@compiled
+def commit(
+    site: Any, p: Any, e: Any, links: Any, nodes: Any, servers: Any, known_at: Any, miss: Any, world: Any,
+    payload_kb: float, o: Any, x: Any,
+) -> None:  # fmt: skip
+    """Write what the chosen placement changes; ``known_at`` and ``miss`` are the episode's columns (N + 1,)."""
+    now, node = e.issued_ms, nodes[p.node]
+    if p.remote == 1:
+        link = links[p.link]
+        link.free_ms = x.sent_ms
+        # What the device believes of its own queues: it knows neither true rates nor true service times.
+        link.believed_ms = max(link.believed_ms, now) + payload_kb * world[site.row_believed_rate + p.link]
+    else:
+        slower = site.slowdown if e.throttled > 0.0 else 1.0
+        e.device_free_ms = x.device_done_ms
+        e.believed_device_ms = max(e.believed_device_ms, now) + world[site.row_believed] * slower
+    for k in range(p.first_server, p.first_server + p.servers):
+        servers[k] = max(servers[k] - x.passed_ms, 0.0)
+    servers[x.server] = x.own_work_ms
+    node.position_ms = max(x.arrival_ms, node.position_ms)
+    node.connection = x.connection
+    node.done_ms, node.pending_ms = now + o.latency_ms, o.latency_ms
+    e.tail_until_ms = x.tail_until_ms
     # A miss is known when the answer comes or the deadline passes, whichever is first.
-    known = s.issued_ms + ops.minimum(outcome.latency_ms, site.scenario.slo.latency_ms)
-    ops.set_row(s.known_at_ms, n, known)
-    ops.set_row(s.miss, n, outcome.missed)
+    known_at[e.n] = now + min(o.latency_ms, site.slo_ms)
+    miss[e.n] = o.missed
 
 
-def _believe(ops: Any, site: Site, s: State, world: Any, payload_kb: Number, e: Effects) -> None:
-    """Extend what the device believes about its own queues; it knows neither true rates nor true service times."""
-    rows, now = site.rows, s.issued_ms
-    if site.link_names:
-        believed = ops.read(s.believed_link_ms, 0, e.link)
-        sent = ops.maximum(believed, now) + payload_kb * ops.read(world, rows.start["believed_ms_per_kb"], e.link)
-        ops.write(s.believed_link_ms, e.link, believed + (sent - believed) * e.remote)
-    service = world[rows.start["believed_ms"]]  # the first placement is local
-    if site.has_throttling:
-        service = service * (s.throttled * (site.scenario.device.throttling.slowdown - 1.0) + 1.0)  # type: ignore[union-attr]
-    believed = s.believed_device_ms
-    done = ops.maximum(believed, now) + service
-    s.believed_device_ms = believed + (done - believed) * (1.0 - e.remote)
-
-
-def advance(ops: Any, site: Site, s: State, next_issue_ms: Number, ambient: Number) -> None:
+@compiled
+def advance(site: Any, e: Any, nodes: Any, known_at: Any, miss: Any, next_issue_ms: float) -> None:
     """Let time pass to the next request: heat, throttling, and what the device learns meanwhile."""
-    gap = next_issue_ms - s.issued_ms
-    throttling = site.scenario.device.throttling
-    if throttling is not None:
-        busy = ops.minimum(ops.maximum(s.device_free_ms - s.issued_ms, 0.0), gap)
+    gap = next_issue_ms - e.issued_ms
+    if site.throttling > 0.0:
+        busy = min(max(e.device_free_ms - e.issued_ms, 0.0), gap)
         # First-order low-pass of utilisation, implicit Euler: h' = h + (busy - h x gap) / (tau + gap).
-        s.heat = s.heat + (busy - s.heat * gap) / (gap + throttling.time_constant_s * MS_PER_S)
-        felt = s.heat + ambient
-        # Hysteresis: on above hot, off below cool, unchanged between.
-        s.throttled = ops.maximum(s.throttled * (felt >= throttling.cool_utilisation), felt > throttling.hot_utilisation)
-    s.previous_ms, s.issued_ms = s.issued_ms, next_issue_ms
-    unread = ops.handle(s.next_known)
-    known = ops.read(s.known_at_ms, 0, unread) <= next_issue_ms
-    missed = ops.read(s.miss, 0, unread) * known
-    s.spent_misses = s.spent_misses + missed
-    s.recent_miss = s.recent_miss + (missed - s.recent_miss) * (known * RECENT_WEIGHT)
-    s.next_known = s.next_known + known
-    for k in ops.sites(len(site.node_names)):
-        answered = s.done_ms[k] <= next_issue_ms
-        ops.write_where(s.seen_ms, k, answered, s.pending_ms[k])
-        ops.write_where(s.answered_ms, k, answered, s.done_ms[k])
+        e.heat += (busy - e.heat * gap) / (gap + site.time_constant_ms)
+        felt = e.heat + e.ambient
+        if felt > site.hot:
+            e.throttled = 1.0
+        elif felt < site.cool:
+            e.throttled = 0.0
+    e.previous_ms, e.issued_ms = e.issued_ms, next_issue_ms
+    e.n += 1
+    while e.next_known < e.n and known_at[e.next_known] <= next_issue_ms:
+        e.spent_misses += miss[e.next_known]
+        e.recent_miss += RECENT_WEIGHT * (miss[e.next_known] - e.recent_miss)
+        e.next_known += 1
+    for k in range(1, site.nodes):
+        node = nodes[k]
+        if node.done_ms <= next_issue_ms:
+            node.seen_ms, node.answered_ms = node.pending_ms, node.done_ms

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from .errors import InputError
-from .outcome import Outcome
+from .outcome import REWARD_TERMS
+from .records import OUTCOME
 from .render import EpisodeView
 from .schema import Scenario
 from .simulator import Simulator
@@ -21,6 +22,11 @@ INFO_KEYS = (
     "latency_ms", "link_wait_ms", "upload_ms", "rtt_ms", "recovery_ms", "node_wait_ms", "service_ms", "missed",
     "energy_j", "carbon_mg", "carbon_mg_marginal", "carbon_mg_attributional", "accuracy_miou",
 )  # fmt: skip
+
+_NAMES = OUTCOME.names or ()
+_INFO_FIELDS = [(key, _NAMES.index(key)) for key in INFO_KEYS]
+_REWARD_FIELDS = [(key, _NAMES.index(f"reward_{key}")) for key in REWARD_TERMS]
+_PLACEMENT = _NAMES.index("placement")
 
 
 class PlacementEnv(gym.Env):
@@ -103,17 +109,18 @@ class PlacementEnv(gym.Env):
         self, action: int | np.integer
     ) -> tuple[npt.NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Place the waiting request."""
-        simulator = self.simulator
-        outcome = simulator.place(int(action))
-        observation = simulator.observe()[0]
+        result = self.simulator.step(action)
+        record = result.outcome.records[0]
         if self._view is not None:
-            self._view.add(outcome)
-        return observation, outcome.reward, False, bool(simulator.truncated()), self._info(outcome)
+            self._view.add(record)
+        return result.observation[0], float(record["reward"]), False, bool(result.truncated[0]), self._info(record)
 
-    def _info(self, o: Outcome) -> dict[str, Any]:
-        info: dict[str, Any] = {key: getattr(o, key) for key in INFO_KEYS}
-        info["placement"] = self.placement_names[o.placement]
-        info["rewards"] = o.reward_terms
+    def _info(self, record: np.record) -> dict[str, Any]:
+        values = record.item()
+        info: dict[str, Any] = {key: values[i] for key, i in _INFO_FIELDS}
+        info["missed"] = bool(info["missed"])
+        info["placement"] = self.placement_names[values[_PLACEMENT]]
+        info["rewards"] = {key: values[i] for key, i in _REWARD_FIELDS}
         info["action_mask"] = self.action_masks()
         return info
 

@@ -40,7 +40,7 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
         if render_mode is not None:
             raise ValueError("PlacementVectorEnv does not render; use PlacementEnv for pictures.")
         self.num_envs = num_envs
-        self.simulator = Simulator(scenario, num_envs, part, traces_dir, plain=False)
+        self.simulator = Simulator(scenario, num_envs, part, traces_dir)
         self.scenario, self.table = self.simulator.scenario, self.simulator.table
         self.placement_names = self.simulator.placement_names
         self.render_mode = None
@@ -97,8 +97,7 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
         observation, reward, truncated = result.observation, result.reward, result.truncated
         if self._any_over:
             restarted = np.flatnonzero(self._over)
-            simulator.reset_columns(restarted, [self._next_seed(i) for i in restarted])
-            observation = simulator.observation
+            observation = simulator.reset_columns(restarted, [self._next_seed(i) for i in restarted])
             reward, truncated = reward.copy(), truncated.copy()
             reward[restarted], truncated[restarted] = 0.0, False
         self._over, self._any_over = truncated, bool(truncated.any())

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import MissingExtraError
-from .outcome import Outcome
 from .schema import Scenario
 
 WINDOW = 200  # requests shown
@@ -32,8 +31,8 @@ class EpisodeView:
         self.latency_ms: list[float] = []
         self.carbon_mg: list[float] = []
 
-    def add(self, o: Outcome) -> None:
-        """Note one outcome."""
+    def add(self, o: np.record) -> None:
+        """Note one outcome, a record of type `OUTCOME`."""
         self.placement.append(int(o.placement))
         self.latency_ms.append(float(o.latency_ms))
         self.carbon_mg.append(float(o.carbon_mg))

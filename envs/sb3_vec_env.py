@@ -34,7 +34,7 @@ class Sb3VecEnv(VecEnv):
         traces_dir: str | Path | None = None,
     ) -> None:  # fmt: skip
         """Prepare the simulator and the stream of tape seeds."""
-        self.simulator = Simulator(scenario, num_envs, part, traces_dir, plain=False)
+        self.simulator = Simulator(scenario, num_envs, part, traces_dir)
         table = self.simulator.table
         self.render_mode = None
         super().__init__(
@@ -82,8 +82,7 @@ class Sb3VecEnv(VecEnv):
                     "episode": {"r": metrics["return"], "l": metrics["requests"], "t": elapsed},
                     "episode_metrics": metrics,
                 }
-            self.simulator.reset_columns(over, self._draw_seeds(over.size))
-            observation = self.simulator.observation
+            observation = self.simulator.reset_columns(over, self._draw_seeds(over.size))
         return observation, result.reward.astype(np.float32), result.truncated, infos
 
     def close(self) -> None:

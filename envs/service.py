@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from .ops import SERVICE_DRAWS
+from .physics import SERVICE_BITS
 from .schema import Service
 
 _Z95 = NormalDist().inv_cdf(0.95)
@@ -28,7 +28,7 @@ def mean_ms(service: Service) -> float:
     return service.mean_ms
 
 
-def quantile_table(service: Service, size: int = SERVICE_DRAWS) -> npt.NDArray[np.float64]:
+def quantile_table(service: Service, size: int = 1 << SERVICE_BITS) -> npt.NDArray[np.float64]:
     """Service times at ``size`` evenly spaced quantiles, ms.
 
     The entries stand for equal shares of probability. The table is scaled so that its mean is the

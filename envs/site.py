@@ -21,16 +21,8 @@ class Site:
         self.link_names = list(scenario.links)
         self.placement_names = [p.name for p in scenario.placements]
         self.banks: list[NodeBank | None] = [None] + [bank_for(n) for n in scenario.nodes.values()]
-        shared = [n for n in scenario.nodes.values() if n.background is not None]
-        self.has_background = bool(shared)
-        self.has_batching = any(n.batching is not None for n in shared)
-        self.has_shared_fifo = any(n.batching is None for n in shared)
-        self.max_parallelism = max([1] + [n.parallelism for n in scenario.nodes.values()])
         controls = {link.transfer.congestion_control for link in scenario.links.values()}
         tables = {cc: transfer_table(cc) for cc in sorted(c for c in controls if c is not None)}
         self.transfers: list[TransferTable | None] = [
             tables.get(link.transfer.congestion_control or "") for link in scenario.links.values()
         ]
-        self.has_tcp = bool(tables)
-        self.has_radio = scenario.device.radio is not None
-        self.has_throttling = scenario.device.throttling is not None

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from .errors import InputError
 from .link_sources import LinkRows, draw_link, require_traces
 from .node_loads import draw_load
+from .physics import JITTER_BITS, SERVICE_BITS, TRANSFER_BITS
 from .schema import LOCAL, ClosedLoop, Periodic, Poisson, Scenario, TraceArrivals
 from .site import Site
 from .streams import Stream, episode_keys, mix64, salt
@@ -37,7 +38,8 @@ class Tape:
         rows: world and telemetry by time (R, S, B) float32; row names in `RowLayout`.
         arrivals_ms: issue times (N + 1, B) float64, or None in a closed loop.
         payload_kb: request sizes (N + 1, B) float32.
-        words: noise word of each request (N + 1, B) uint64; a placement's own noise is derived from it.
+        words: noise words of each request at each placement (N + 1, P, B) uint32: quantiles of service, jitter and
+            transfer.
         phase_ms: where each node's history starts (K, B) float64.
         ambient: hidden offset of the device's heat (B,) float64.
         valid_rows: rows before a trace ended (B,).
@@ -47,7 +49,7 @@ class Tape:
     rows: F32
     arrivals_ms: npt.NDArray[np.float64] | None
     payload_kb: F32
-    words: npt.NDArray[np.uint64]
+    words: npt.NDArray[np.uint32]
     phase_ms: npt.NDArray[np.float64]
     ambient: npt.NDArray[np.float64]
     valid_rows: npt.NDArray[np.int64]
@@ -101,7 +103,7 @@ def draw_tape(site: Site, seeds: npt.ArrayLike, part: Part, traces_dir: Path | N
         rows=rows,
         arrivals_ms=_arrivals(scenario, Stream(keys, "arrivals"), requests, part, traces_dir),
         payload_kb=_payloads(scenario, Stream(keys, "payload"), requests),
-        words=Stream(keys, "noise").words(requests),
+        words=_noise(Stream(keys, "noise"), requests, len(scenario.placements)),
         phase_ms=nodes.uniform(len(ticks)).astype(np.float64) * (ticks * 2.0)[:, None],
         ambient=(2.0 * ambient - 1.0) * spread,
         valid_rows=np.min([link.world.valid_rows for link in links.values()], axis=0)
@@ -160,6 +162,17 @@ def _blocked_until_ms(blocked: npt.NDArray[np.bool_], warmup: int) -> F32:
         end = np.where(blocked[s], end, np.float32(s))
         out[s] = np.where(blocked[s], (end - np.float32(warmup)) * np.float32(MS_PER_S), np.float32(0))
     return out
+
+
+def _noise(stream: Stream, requests: int, placements: int) -> npt.NDArray[np.uint32]:
+    """Noise words (N + 1, P, B) of as many bits as the physics uses; two placements share a 64-bit draw."""
+    pairs = stream.words(requests, -(-placements // 2))
+    halves = pairs.view(np.uint32).reshape(*pairs.shape, 2)
+    words = np.empty((requests, placements, stream.keys.size), dtype=np.uint32)
+    bits = SERVICE_BITS + JITTER_BITS + TRANSFER_BITS
+    for p in range(placements):
+        np.right_shift(halves[:, p // 2, :, p % 2], np.uint32(32 - bits), out=words[:, p])
+    return words
 
 
 def _payloads(scenario: Scenario, stream: Stream, requests: int) -> F32:

@@ -25,7 +25,6 @@ import numpy.typing as npt
 
 from ..envs.schema import Scenario
 
-
 PER_REQUEST = "oracle-per-request"
 WARM_RADIO = "oracle-warm-radio"
 

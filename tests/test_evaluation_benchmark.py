@@ -203,6 +203,7 @@ def test_khan_lan_is_degenerate_and_says_so():
     [
         (1.0, 0.051, None, "worth learning", True),
         (1.0, None, None, "worth learning", True),
+        (1.0, 0.051, "clean device", "some room, though it promises none", True),
         (1.0, 0.049, None, "DEGENERATE", False),
         (1.0, 0.049, "clean device", "nothing to win, and says so", True),
         (0.985, 0.5, None, "NOT FEASIBLE", False),

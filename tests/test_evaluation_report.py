@@ -112,8 +112,16 @@ def test_a_win_that_is_paid_for_with_misses_is_told():
 
 def test_carbon_of_policies_that_do_not_comply_is_not_compared():
     text = " ".join(verdict(result(scores("agent", "learned", 0.25))))
-    assert "clearly cleaner than always-local, rtt-threshold" in text
-    assert "beyond comparison, because they do not comply: always-edge-b0" in text
+    assert "clearly cleaner than always-local, rtt-threshold;" in text
+    assert (
+        "beyond comparison, because they do not comply and are not clearly dirtier: always-edge-b0." in text
+    )
+
+
+def test_a_policy_that_is_dirtier_and_does_not_comply_is_dominated():
+    dirty = scores("always-edge-b4", "static", 0.9, met=0.1)
+    found = result(scores("agent", "learned", 0.25), dirty)
+    assert "more often within the SLO than (these do not comply) always-edge-b4" in " ".join(verdict(found))
 
 
 def test_verdict_without_any_complying_rule_and_without_any_agent():
@@ -124,7 +132,7 @@ def test_verdict_without_any_complying_rule_and_without_any_agent():
     text = " ".join(verdict(nobody))
     assert "No policy without learning complies" in text
     assert "the nearest is rtt-threshold with 50.0 %" in text
-    assert "agent is the only kind that complies" in text
+    assert "agent COMPLIES, which no policy without learning does: SLO met in 100.0 %" in text
     assert "No static placement complies, so the gap is counted from always-local" in text
     assert verdict(result())[0].startswith("Best complying policy without learning: rtt-threshold")
 

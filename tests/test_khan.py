@@ -11,7 +11,7 @@ import pytest
 from carbonpilot.agents import khan, khan_cells, khan_paper, khan_runs
 from carbonpilot.agents.khan_runs import Figures, Key
 from carbonpilot.envs.errors import InputError
-from carbonpilot.envs.ops import TRANSFER_DRAWS
+from carbonpilot.envs.physics import TRANSFER_BITS
 from carbonpilot.envs.scenario import load_scenario
 from carbonpilot.envs.transfer.table import transfer_table
 
@@ -215,7 +215,7 @@ def test_tcp_cannot_carry_the_image(runs):
 def test_transfer_draws_fit_the_tables():
     """The simulator's quantile index must not run past a table's draws into its next path."""
     for control in khan_runs.CONTROLS:
-        assert transfer_table(control).draws == TRANSFER_DRAWS
+        assert transfer_table(control).draws == 1 << TRANSFER_BITS
 
 
 # -- the page -----------------------------------------------------------------------------------------

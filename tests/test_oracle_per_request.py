@@ -91,13 +91,13 @@ def test_no_plan_of_three_requests_meets_the_slo_more_cheaply_when_requests_do_n
         observation, total = simulator.reset([seed]), 0.0
         for _ in range(3):
             result = simulator.step([oracle.decide(observation[0], simulator.masks()[0])])
-            observation, total = result.observation, total + float(result.outcome.carbon_mg)
+            observation, total = result.observation, total + result.outcome.carbon_mg.item()
         plans = []
         for plan in itertools.product(range(len(scenario.placements)), repeat=3):
             simulator.reset([seed])
             outcomes = [simulator.step([p]).outcome for p in plan]
             if all(o.latency_ms <= scenario.slo.latency_ms for o in outcomes):
-                plans.append(sum(float(o.carbon_mg) for o in outcomes))
+                plans.append(sum(o.carbon_mg.item() for o in outcomes))
         assert total == pytest.approx(min(plans), rel=1e-9)
 
 

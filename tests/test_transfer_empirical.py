@@ -18,7 +18,9 @@ def test_normal_is_standard_symmetric_and_clipped():
 
 def test_empirical_runs_through_its_quantiles():
     quantiles = [-1.0, 0.0, 0.5, 4.0]
-    table = jitter_table(Transfer(model="empirical", jitter="empirical", jitter_quantiles=quantiles), size=999)
+    table = jitter_table(
+        Transfer(model="empirical", jitter="empirical", jitter_quantiles=quantiles), size=999
+    )
     assert (np.diff(table) >= 0).all()
     assert abs(table[499] - 0.25) < 1e-3  # the median lies midway between 0.0 and 0.5
     assert table[0] > -1.0

@@ -42,9 +42,11 @@ def test_long_upload_is_rate_limited(control):
 
 
 def test_cubic_throughput_follows_the_square_root_law():
-    # AIMD response: W = sqrt(alpha (1 + beta) / (2 (1 - beta) p)) with CUBIC's alpha and beta (RFC 9438 eq (4)).
+    # AIMD response: W = sqrt(alpha (1 + beta) / (2 (1 - beta) p)) with CUBIC's alpha and beta (RFC 9438).
     loss, rtt_ms, segments = 0.01, 50.0, 2000
-    took = simulate_uploads("cubic", rtt_ms, 0.0, loss, 1000.0, segments * MSS_BYTES, 3, connections=24, seed=2)[1:]
+    took = simulate_uploads(
+        "cubic", rtt_ms, 0.0, loss, 1000.0, segments * MSS_BYTES, 3, connections=24, seed=2
+    )[1:]
     window = segments * rtt_ms / np.median(took)
     expected = np.sqrt(3 * 0.3 / 1.7 * 1.7 / (0.6 * loss))
     assert 0.75 * expected < window < 1.4 * expected

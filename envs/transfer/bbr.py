@@ -15,7 +15,9 @@ PACING_MARGIN = 0.99  # Linux bbr_pacing_margin_percent = 1
 CWND_GAIN = 2.0  # Cardwell 2016: cwnd is two bandwidth-delay products
 CYCLE = np.array([1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # Cardwell 2016, ProbeBW
 # Mean gain over 1 to 8 phases from each phase on: a round that is longer than a phase sees several.
-MEAN_GAIN = np.array([[np.take(CYCLE, np.arange(i, i + n), mode="wrap").mean() for n in range(1, 9)] for i in range(8)])
+MEAN_GAIN = np.array(
+    [[np.take(CYCLE, np.arange(i, i + n), mode="wrap").mean() for n in range(1, 9)] for i in range(8)]
+)
 FILTER_ROUNDS = 10.0  # Cardwell 2016: window of the bandwidth max-filter
 EXTRA_ROUNDS = 5.0  # Linux bbr_extra_acked_win_rtts
 EXTRA_MAX_MS = 100.0  # Linux bbr_extra_acked_max_us
@@ -95,7 +97,7 @@ class Bbr(Connection):
         self._set_window(seen)
         self.flight = seen.delivered
         self.flight_pace = seen.pace
-        # A timer's silence counts: the rate sample of the segment it resends starts at the last ack before it.
+        # A timer's silence counts: the rate sample of what it resends starts at the last ack before it.
         self.flight_ms = np.maximum(seen.rtt_ms, seen.spread_ms) + seen.waited_ms
         share = np.where(seen.lost > 0, 1.0 - seen.first_loss, 1.0)
         self.tail_share = np.where(seen.waited_ms > 0, 0.0, share)
@@ -164,7 +166,8 @@ class Bbr(Connection):
         self.extra[:, 0] = np.maximum(self.extra[:, 0], excess)
 
     def _cycle(self, first: np.ndarray, seen: Round) -> None:
-        # A phase lasts at least one minimum RTT, so a long round covers several (Linux bbr_is_next_cycle_phase).
+        # A phase lasts at least one minimum RTT, so a long round covers several
+        # (Linux bbr_is_next_cycle_phase).
         passed = np.clip(np.floor(seen.duration_ms / self.min_rtt_ms), 1.0, 8.0)
         steps = np.where(first, 1.0, passed)
         # The probing phase lasts until its gain shows in flight or something is lost (the same function).
@@ -181,7 +184,9 @@ class Bbr(Connection):
 
     def _set_window(self, seen: Round) -> None:
         gain = np.where(self.full, CWND_GAIN, HIGH_GAIN)
-        target = gain * self.best[:, 0] * self.min_rtt_ms + 3.0 * self.quantum()  # Linux bbr_quantization_budget
+        target = (
+            gain * self.best[:, 0] * self.min_rtt_ms + 3.0 * self.quantum()
+        )  # Linux bbr_quantization_budget
         target += np.where(self.full, np.maximum(self.extra.max(axis=1), ACK_SEGMENTS), 0.0)
         target += np.where(self.full & (self.phase == 0.0), 2.0, 0.0)  # Linux bbr_quantization_budget
         target = np.maximum(2.0 * np.ceil(target / 2.0), MIN_WINDOW)

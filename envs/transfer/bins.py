@@ -9,9 +9,11 @@ from .connection import MSS_BYTES, WIRE_BYTES
 
 I64 = npt.NDArray[np.int64]
 
-# Segments that each payload bin stands for: steps of at most 12 % from 15 to 60, where the flagship's 25-80 kB lie.
+# Segments that each payload bin stands for: steps of at most 13 % from 15 to 60, where the flagship's
+# 25-80 kB lie.
 SEGMENTS = np.array(
-    [1, 2, 4, 7, 10, 13, 15, 17, 19, 21, 23, 26, 29, 32, 36, 40, 44, 49, 55, 61, 85, 150, 350, 700], dtype=float
+    [1, 2, 4, 7, 10, 13, 15, 17, 19, 21, 23, 26, 29, 32, 36, 40, 44, 49, 55, 61, 85, 150, 350, 700],
+    dtype=float,
 )
 LOSSES = np.array([0.0, 0.002, 0.006, 0.015, 0.035, 0.1])
 PIPES = np.array([12.0, 35.0, 90.0, 300.0])  # bandwidth-delay product in segments
@@ -30,9 +32,9 @@ def segment_bin(payload_bytes: npt.ArrayLike) -> I64:
 def path_bin(loss: npt.ArrayLike, rate_mbps: npt.ArrayLike, rtt_ms: npt.ArrayLike) -> I64:
     """Path bin from loss (0 to 1, clipped to the last bin), rate in Mbit/s and RTT in ms, broadcast."""
     pipe = np.asarray(rate_mbps) * np.asarray(rtt_ms) * (1000.0 / 8.0 / WIRE_BYTES)
-    return (np.searchsorted(LOSS_EDGES, np.asarray(loss)) * PIPES.size + np.searchsorted(PIPE_EDGES, pipe)).astype(
-        np.int64
-    )
+    return (
+        np.searchsorted(LOSS_EDGES, np.asarray(loss)) * PIPES.size + np.searchsorted(PIPE_EDGES, pipe)
+    ).astype(np.int64)
 
 
 def random_bin(values: npt.NDArray, centres: npt.NDArray, u: npt.NDArray) -> I64:

@@ -6,26 +6,30 @@ Units inside this room: time in ms, rates in segments per ms, windows in segment
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
+R = TypeVar("R", bound="Rows")
 
 MSS_BYTES = 1448  # 1500 byte MTU less IP, TCP and timestamp option
 WIRE_BYTES = 1500
 INITIAL_WINDOW = 10.0  # RFC 6928
 MIN_RTO_MS = 200.0  # Linux TCP_RTO_MIN; RFC 6298 (2.4) asks for 1 s
-# The recordings' jitter is a Gaussian offset that changes over about 100 ms: uploads that follow each other at
-# 100 ms have offsets correlated by 0.15-0.38, exp(-1) = 0.37 (uploads_kernel_tcp.csv, cells without loss).
+# The recordings' jitter is a Gaussian offset that changes over about 100 ms: uploads 100 ms apart
+# have offsets correlated by 0.15-0.38, exp(-1) = 0.37 (uploads_kernel_tcp.csv, cells without loss).
 JITTER_TIME_MS = 100.0
-MIN_RTT_MS = 1.0  # the least smoothed RTT in the recordings is 3.9 ms at a mean of 30; delays are never negative
+MIN_RTT_MS = (
+    1.0  # the least smoothed RTT in the recordings is 3.9 ms at a mean of 30; delays are never negative
+)
 
 
 class Rows:
     """Named arrays of one length that can be gathered and scattered together."""
 
-    def take(self, keep: npt.NDArray) -> Rows:
+    def take(self: R, keep: npt.NDArray | slice) -> R:
         """Return the rows chosen by a mask or index as a new record."""
         other = object.__new__(type(self))
         for name, values in vars(self).items():

@@ -94,6 +94,8 @@ class Cubic(Connection):
         # Fast convergence, RFC 9438 section 4.7.
         peak = np.where(shrinking, 0.5 * (1.0 + BETA) * self.cwnd, self.cwnd)
         self.w_max = np.where(who, peak, self.w_max)
-        self.ssthresh = np.where(who, np.maximum(BETA * self.cwnd, 2.0), self.ssthresh)  # RFC 9438 section 4.6
+        self.ssthresh = np.where(
+            who, np.maximum(BETA * self.cwnd, 2.0), self.ssthresh
+        )  # RFC 9438 section 4.6
         self.cwnd = np.where(who, self.ssthresh, self.cwnd)
         self.epoch_ms = np.where(who, -1.0, self.epoch_ms)

@@ -1,4 +1,4 @@
-"""What the transfer table remembers of a connection between two uploads, and how a connection is rebuilt from it.
+"""What the transfer table remembers of a connection between uploads, and how it is rebuilt from that.
 
 A connection has some twenty numbers; the table keeps one index. What the index leaves out is set to what it
 typically is (constants below, `assumed` unless a source stands beside them); tests/test_transfer_table.py
@@ -19,10 +19,11 @@ MIN_RTT_SHARE = 1.0 - 2.4 * JITTER_SHARE  # least of about 100 normal draws: wha
 
 SLOW_START_WINDOWS = 10.0 * 2.0 ** np.arange(7)  # 10 ... 640 segments, before the first loss
 WINDOWS = 2.0 * 1.22 ** np.arange(28)  # 2 ... 430 segments
-STARTUP_PIPES = 4.0 * 1.8 ** np.arange(8)  # 4 ... 245 segments per RTT
-PROBE_PIPES = 2.0 * 1.32 ** np.arange(18)  # 2 ... 225 segments per RTT
-LATE = STARTUP_PIPES.size  # from here on: Startup with half its full-pipe count
-PROBE = 2 * STARTUP_PIPES.size  # from here on: ProbeBW
+# Startup ends when the first full-pipe round and three more have not grown: four steps, each a state.
+STARTUP_STEPS = 4
+STARTUP_PIPES = 5.0 * 1.7 ** np.arange(7)  # 5 ... 121 segments per RTT
+PROBE_PIPES = 2.0 * 1.36 ** np.arange(16)  # 2 ... 200 segments per RTT
+PROBE = STARTUP_STEPS * STARTUP_PIPES.size  # from here on: ProbeBW
 
 
 class CubicStates:
@@ -74,19 +75,23 @@ class BbrStates:
         """Connections in the given states (M,)."""
         conn, size = Bbr(path), states.size
         conn.full = states >= PROBE
-        bw = np.concatenate([STARTUP_PIPES, STARTUP_PIPES, PROBE_PIPES])[states] / path.rtt_ms
-        # Startup ends after a first full-pipe round and three more: two states share these four steps.
-        step = np.where(states < LATE, 0.0, 2.0) + rng.integers(0, 2, size)
+        bw = np.concatenate([*[STARTUP_PIPES] * STARTUP_STEPS, PROBE_PIPES])[states] / path.rtt_ms
+        step = states // STARTUP_PIPES.size
         # Bins are wide: without the factor, rounding alone would look like 25 % growth.
-        conn.full_bw = np.where(step > 0, 1.5 * bw, 0.0)
+        conn.full_bw = np.where(step > 0, 1.25 * bw, 0.0)
         conn.full_count = np.where(conn.full, FULL_ROUNDS, np.maximum(step - 1.0, 0.0))
         conn.min_rtt_ms = path.rtt_ms * rng.uniform(0.49, 0.74, size)
         second = rng.uniform(0.9, 1.0, size)
-        conn.best = bw[:, None] * np.stack([np.ones(size), second, second * rng.uniform(0.85, 1.0, size)], axis=1)
+        conn.best = bw[:, None] * np.stack(
+            [np.ones(size), second, second * rng.uniform(0.85, 1.0, size)], axis=1
+        )
         conn.round_count = np.full(size, 100.0)
-        age = np.floor(np.stack([rng.uniform(0, 11, size), rng.uniform(0, 3, size), rng.uniform(0, 2, size)], axis=1))
+        age = np.floor(
+            np.stack([rng.uniform(0, 11, size), rng.uniform(0, 3, size), rng.uniform(0, 2, size)], axis=1)
+        )
         conn.best_round = 100.0 - np.minimum.accumulate(age, axis=1)
-        conn.best_round[~conn.full] -= 11.0  # quiet uploads in Startup do not refresh the filter
+        # Quiet uploads in Startup do not refresh the filter: in every second connection it is out of date.
+        conn.best_round[~conn.full & (rng.random(size) < 0.5)] -= 11.0
         conn.extra[:, 0] = bw * path.rtt_ms * rng.uniform(0.07, 0.26, size)
         gain = np.where(conn.full, CWND_GAIN, HIGH_GAIN)
         conn.pace = np.where(conn.full, 1.0, HIGH_GAIN) * bw
@@ -103,7 +108,7 @@ class BbrStates:
         # In Startup the pace never falls, whatever becomes of the estimate below it.
         startup = random_bin(conn.pace * path.rtt_ms / HIGH_GAIN, STARTUP_PIPES, u)
         probe = random_bin(np.maximum(conn.best[:, 0] * path.rtt_ms, 1.0), PROBE_PIPES, u)
-        return np.where(conn.full, PROBE + probe, np.where(steps >= 2.0, LATE, 0) + startup)
+        return np.where(conn.full, PROBE + probe, steps.astype(np.int64) * STARTUP_PIPES.size + startup)
 
 
 STATES = {"cubic": CubicStates, "bbr": BbrStates}

@@ -1,8 +1,8 @@
 """The round-level simulator tabulated: one look-up per request instead of a simulated upload.
 
 The table is the Markov kernel of `tcp.upload`: from (congestion state, payload bin, path bin) and a quantile
-index it gives the extra round trips and the next state. It is made for paths of REFERENCE_RTT_MS, so timeouts,
-which are absolute (200 ms and more), count 200 / 50 = 4 round trips whatever the RTT of the look-up.
+index it gives the extra round trips and the next state. It is made for paths of REFERENCE_RTT_MS, so
+timeouts, which are absolute (200 ms and more), count 200 / 50 = 4 round trips at any RTT.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ SEED = 20261120  # fixed: the table is a constant
 class TransferTable:
     """Extra round trips of an upload and the connection's next state.
 
-    ``index = ((state * n_segments + segment) * n_paths + path) * draws + u`` with u in [0, draws) addresses both
-    arrays. An upload and its reply take ``rtt_ms * (1 + extra_rtts[index]) + payload_bits / rate``.
+    ``index = ((state * n_segments + segment) * n_paths + path) * draws + u`` with u in [0, draws)
+    addresses both arrays. An upload and its reply take
+    ``rtt_ms * (1 + extra_rtts[index]) + payload_bits / rate``.
 
     Attributes:
         extra_rtts: time beyond one RTT and the payload at the path's rate, in RTTs, >= 0; grows with u.
@@ -63,7 +64,7 @@ class TransferTable:
 
 @lru_cache(maxsize=4)
 def transfer_table(congestion_control: str) -> TransferTable:
-    """Build the table of "cubic" or "bbr" (about a second; always the same numbers)."""
+    """Build the table of "cubic" or "bbr" (one to two seconds; always the same numbers)."""
     if congestion_control not in STATES:
         raise unknown_name("congestion control", congestion_control, STATES)
     kind = STATES[congestion_control]
@@ -85,7 +86,7 @@ def _simulate(kind, segment: int, shape: tuple) -> tuple[npt.NDArray, npt.NDArra
     states, _, paths, draws = shape
     repeats = LONG_REPEATS if bins.SEGMENTS[segment] > LONG_SEGMENTS else 1
     cells = (states, paths, draws // repeats)
-    state, path, _ = (i.ravel() for i in np.indices(cells))
+    state, path, draw = (i.ravel() for i in np.indices(cells))
     loss, pipe = np.divmod(path, bins.PIPES.size)
     rtt = np.full(state.size, REFERENCE_RTT_MS)
     rate = bins.PIPES[pipe] / rtt
@@ -93,17 +94,20 @@ def _simulate(kind, segment: int, shape: tuple) -> tuple[npt.NDArray, npt.NDArra
     rng = np.random.default_rng([SEED, segment])
     conn = kind.build(state, road, rng)
     segments = np.full(state.size, bins.SEGMENTS[segment])
-    took = upload(conn, road, segments, rng)
+    # Stratified: an event of 3 % a request falls into one of 32 draws, never by chance into none.
+    first_u = (draw + rng.random(draw.size)) / cells[-1]
+    took = upload(conn, road, segments, rng, first_u)
     extra = np.maximum((took - segments / rate) / conn.first_rtt_ms - 1.0, 0.0)
     following = kind.read(conn, road, rng)
-    return tuple(np.repeat(a.reshape(cells), repeats, axis=-1) for a in (extra, following))
+    extra, following = extra.reshape(cells), following.reshape(cells)
+    return np.repeat(extra, repeats, axis=-1), np.repeat(following, repeats, axis=-1)
 
 
 def _monotone_means(extra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Rescale cells so that their mean never falls with payload or loss.
 
-    The new mean lies midway between the running maximum from below and the running minimum from above: both are
-    monotone, and they are equal where the simulated means are monotone already.
+    The new mean lies midway between the running maximum from below and the running minimum from above: both
+    are monotone, and they are equal where the simulated means are monotone already.
     """
     states, segments, _, draws = extra.shape
     grid = extra.reshape(states, segments, bins.LOSSES.size, bins.PIPES.size, draws)

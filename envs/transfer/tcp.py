@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import InputError
 from .bbr import Bbr
-from .connection import F64, JITTER_TIME_MS, MIN_RTO_MS, MSS_BYTES, WIRE_BYTES, Connection, Path, Round
+from .connection import F64, JITTER_TIME_MS, MIN_RTO_MS, MSS_BYTES, WIRE_BYTES, Path, Round
 from .cubic import Cubic
 
 CONTROLS = {"cubic": Cubic, "bbr": Bbr}
@@ -74,8 +74,17 @@ def simulate_uploads(
     return out
 
 
-def upload(conn: Cubic | Bbr, path: Path, segments: F64, rng: np.random.Generator) -> F64:
+def upload(
+    conn: Cubic | Bbr, path: Path, segments: F64, rng: np.random.Generator, first_u: F64 | None = None
+) -> F64:
     """Carry one upload per connection to its end; the connections move on in place.
+
+    Args:
+        conn: the connections (M,).
+        path: what each of them runs over.
+        segments: size of each upload.
+        rng: source of every draw.
+        first_u: quantiles (M,) of the first round's losses, to stratify them; drawn where absent.
 
     Returns:
         (M,) ms from the first byte sent to the reply received.
@@ -83,8 +92,8 @@ def upload(conn: Cubic | Bbr, path: Path, segments: F64, rng: np.random.Generato
     conn.begin(segments)
     work, road = conn.take(slice(None)), path
     where = np.arange(segments.size)
-    for _ in range(MAX_ROUNDS):
-        done = _one_round(work, road, rng)
+    for turn in range(MAX_ROUNDS):
+        done = _one_round(work, road, rng, first_u if turn == 0 else None)
         if done.any():
             ended = np.flatnonzero(done)
             conn.put(where[ended], work.take(ended))
@@ -97,7 +106,7 @@ def upload(conn: Cubic | Bbr, path: Path, segments: F64, rng: np.random.Generato
     return conn.elapsed_ms.copy()
 
 
-def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.ndarray:
+def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: F64 | None) -> np.ndarray:
     """Send one window, lose some of it, learn from it. Returns who has delivered everything (M,)."""
     size = conn.cwnd.size
     rtt = conn.draw_rtt(path, conn.now_ms, rng)
@@ -112,7 +121,10 @@ def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.nda
     # Packets stay in order: the last one arrives after the first, however short its own delay is.
     end_rtt = np.maximum(conn.draw_rtt(path, conn.now_ms + spread, rng), rtt - spread)
     last_flight = sent == todo
-    lost = rng.binomial(sent.astype(np.int64), path.loss).astype(float)
+    if loss_u is None:
+        lost = rng.binomial(sent.astype(np.int64), path.loss).astype(float)
+    else:
+        lost = binomial_quantile(loss_u, sent, path.loss)
     u_tail, u_place, u_new = rng.random((3, size))
     any_lost = lost > 0
     tail = last_flight & (u_tail * sent < lost)
@@ -132,14 +144,27 @@ def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.nda
     duration = np.where(last_flight & any_lost, rtt + spread * last_place + reorder, duration)
     # A tail lost together with earlier segments is proved by their retransmission, one RTT later.
     duration = np.where(tail & ~alone, 2.0 * rtt + spread, duration)
-    # One segment outstanding: the probe timer 2 SRTT + 200 ms is cut to the RTO (Linux, RFC 8985 section 7.2).
+    # One segment outstanding: the probe timer, 2 SRTT + 200 ms, is cut to the RTO (RFC 8985 section 7.2).
     waited = np.where(alone, rto, 0.0)
     duration = np.where(alone, answered + spread + waited, duration)
 
     seen = Round(
-        pace=pace, rtt_ms=rtt, end_rtt_ms=end_rtt, sent=sent, delivered=sent - lost, lost=lost, new_loss=new_loss, first_loss=first_place,
-        resent=resent, fresh_sent=fresh_sent, spread_ms=spread, last_flight=last_flight, timeout=timeout,
-        window_limited=sent >= window, waited_ms=waited, duration_ms=duration,
+        pace=pace,
+        rtt_ms=rtt,
+        end_rtt_ms=end_rtt,
+        sent=sent,
+        delivered=sent - lost,
+        lost=lost,
+        new_loss=new_loss,
+        first_loss=first_place,
+        resent=resent,
+        fresh_sent=fresh_sent,
+        spread_ms=spread,
+        last_flight=last_flight,
+        timeout=timeout,
+        window_limited=sent >= window,
+        waited_ms=waited,
+        duration_ms=duration,
     )
     conn.srtt_ms += (end_rtt - conn.srtt_ms) / 4.0  # RFC 6298 (2.3), a few samples a round
     conn.backoff = np.where(timeout, 2.0 * conn.backoff, 1.0)  # RFC 6298 (5.5)
@@ -150,3 +175,18 @@ def _one_round(conn: Connection, path: Path, rng: np.random.Generator) -> np.nda
     conn.now_ms += duration
     conn.rounds += 1.0
     return last_flight & ~any_lost
+
+
+def binomial_quantile(u: F64, trials: F64, share: F64) -> F64:
+    """Quantile u of the number of losses among so many packets, by summing the distribution up to u (M,)."""
+    odds = share / (1.0 - share)
+    term = (1.0 - share) ** trials
+    total, count = term.copy(), np.zeros(u.size)
+    left = np.flatnonzero(total < u)
+    while left.size:
+        count[left] += 1.0
+        term[left] *= (trials[left] - count[left] + 1.0) / count[left] * odds[left]
+        total[left] += term[left]
+        # Rounding may keep the sum below a u near one: all trials is the most that can be lost.
+        left = left[(total[left] < u[left]) & (count[left] < trials[left])]
+    return count

@@ -14,15 +14,15 @@ from ..files import write_json
 from .connection import WIRE_BYTES
 from .tcp import CONTROLS, simulate_uploads
 
-# Profiles of uploads_kernel_tcp.csv: RTT, jitter (ms), loss (share), rate (Mbit/s); data README, `transfers/`.
+# Profiles of uploads_kernel_tcp.csv: RTT, jitter (ms), loss (share), rate (Mbit/s); data README.
 PROFILES = {
     "lan": (2.0, 0.5, 0.0, 940.0),
     "clean-30": (30.0, 5.0, 0.0, 100.0),
     "emu-a": (30.0, 10.0, 0.002, 100.0),
     "emu-b": (60.0, 20.0, 0.01, 50.0),
 }
-# The recording rig's own cost, read off the ten lan cells (a line through median against packets): the processes
-# add 0.6 ms a round trip, and the user-space link moves one packet in 15.6 us (770 Mbit/s).
+# The recording rig's own cost, read off the lan cells (a line through median against packets): the
+# processes add 0.6 ms a round trip, and the user-space link moves one packet in 15.6 us (770 Mbit/s).
 RIG_RTT_MS = 0.6
 RIG_PACKET_US = 15.6
 FIRST_UPLOADS = 3  # left out on both sides, as in the data's own table
@@ -66,27 +66,39 @@ def validate_transfers(csv_path: str | Path, json_path: str | Path | None = None
     cells = [_compare(*key, uploads, seed) for key, uploads in _read(Path(csv_path)).items()]
     print(render(cells))
     if json_path is not None:
-        write_json(Path(json_path), {"schema": "carbonpilot/transfers/1", "cells": [asdict(c) for c in cells]})
+        write_json(
+            Path(json_path), {"schema": "carbonpilot/transfers/1", "cells": [asdict(c) for c in cells]}
+        )
     return int(any(c.verdict == "outside" for c in cells))
 
 
 def render(cells: list[Cell]) -> str:
     """The cells as a Markdown table with a count of the verdicts below it."""
     lines = [
-        "| profile | cc | kB | measured p50 / p95 ms | model p50 / p95 ms | one connection's p50, p95 (5-95 %) | verdict |",
-        "|---|---|---|---|---|---|---|",
+        "| profile | cc | kB | measured p50 / p95 ms | model p50 / p95 ms | model - measured "
+        "| one connection's p50, p95 (5-95 %) | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+        *map(_row, cells),
     ]
-    for c in cells:
-        spread = "{:.0f}-{:.0f}, {:.0f}-{:.0f}".format(*c.connection_p50_ms, *c.connection_p95_ms)
-        lines.append(
-            f"| {c.profile} | {c.congestion_control} | {c.payload_bytes / 1000:g} "
-            f"| {c.measured_p50_ms:.1f} / {c.measured_p95_ms:.1f} | {c.model_p50_ms:.1f} / {c.model_p95_ms:.1f} "
-            f"({c.model_p50_ms / c.measured_p50_ms - 1:+.0%} / {c.model_p95_ms / c.measured_p95_ms - 1:+.0%}) "
-            f"| {spread} | {c.verdict} |"
-        )
     kinds = ("ok", "within connection spread", "outside")
     counts = ", ".join(f"{sum(c.verdict == kind for c in cells)} {kind}" for kind in kinds)
     return "\n".join([*lines, "", f"{len(cells)} cells: {counts}."])
+
+
+def _row(c: Cell) -> str:
+    off = f"{c.model_p50_ms / c.measured_p50_ms - 1:+.0%} / {c.model_p95_ms / c.measured_p95_ms - 1:+.0%}"
+    spread = "{:.0f}-{:.0f}, {:.0f}-{:.0f}".format(*c.connection_p50_ms, *c.connection_p95_ms)
+    parts = (
+        c.profile,
+        c.congestion_control,
+        f"{c.payload_bytes / 1000:g}",
+        f"{c.measured_p50_ms:.1f} / {c.measured_p95_ms:.1f}",
+        f"{c.model_p50_ms:.1f} / {c.model_p95_ms:.1f}",
+        off,
+        spread,
+        c.verdict,
+    )
+    return "| " + " | ".join(parts) + " |"
 
 
 def _compare(profile: str, control: str, payload_bytes: int, uploads_ms: list[float], seed: int) -> Cell:
@@ -108,14 +120,17 @@ def _compare(profile: str, control: str, payload_bytes: int, uploads_ms: list[fl
     single = np.percentile(simulated, [50, 95], axis=0)  # (2, connections)
     low, high = np.percentile(single, [5, 95], axis=1)
     return Cell(
-        profile,
-        control,
-        payload_bytes,
-        len(uploads_ms),
-        *(float(v) for v in (*measured, *pooled)),
-        (float(low[0]), float(high[0])),
-        (float(low[1]), float(high[1])),
-        _verdict(measured, pooled, low, high),
+        profile=profile,
+        congestion_control=control,
+        payload_bytes=payload_bytes,
+        uploads=len(uploads_ms),
+        measured_p50_ms=float(measured[0]),
+        measured_p95_ms=float(measured[1]),
+        model_p50_ms=float(pooled[0]),
+        model_p95_ms=float(pooled[1]),
+        connection_p50_ms=(float(low[0]), float(high[0])),
+        connection_p95_ms=(float(low[1]), float(high[1])),
+        verdict=_verdict(measured, pooled, low, high),
     )
 
 
@@ -135,16 +150,22 @@ def _read(path: Path) -> dict[tuple[str, str, int], list[float]]:
             reader = csv.DictReader(file)
             missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
             if missing:
-                raise TraceError(f"{path}, line 1: columns {missing} are missing; expected at least {COLUMNS}.")
+                raise TraceError(
+                    f"{path}, line 1: columns {missing} are missing; expected at least {COLUMNS}."
+                )
             for row in reader:
                 cells.setdefault(_key(path, reader.line_num, row), []).append(
                     _positive(path, reader.line_num, row, "upload_and_reply_ms")
                 )
     except OSError as error:
-        raise TraceError(f"{path}: cannot be read ({error.strerror}). Give the recording's CSV file.") from error
+        raise TraceError(
+            f"{path}: cannot be read ({error.strerror}). Give the recording's CSV file."
+        ) from error
     short = [key for key, uploads in cells.items() if len(uploads) <= FIRST_UPLOADS]
     if short or not cells:
-        raise TraceError(f"{path}: every cell needs more than {FIRST_UPLOADS} uploads; too few in {short or 'the file'}.")
+        raise TraceError(
+            f"{path}: every cell needs more than {FIRST_UPLOADS} uploads; too few in {short or 'the file'}."
+        )
     return cells
 
 

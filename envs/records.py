@@ -1,0 +1,61 @@
+"""The records that the compiled physics works on: one NumPy structured type per kind of thing.
+
+`PLACEMENT` and `SITE` are constant; `EPISODE`, `LINK` and `NODE` are the state that past placements leave behind;
+`OUTCOME` is what one placement gave. Times are in ms since the episode began unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_F, _I = "f8", "i8"
+
+
+def _record(floats: str, integers: str = "") -> np.dtype:
+    return np.dtype([(n, _F) for n in floats.split()] + [(n, _I) for n in integers.split()])
+
+
+# One per placement. Energies include PUE; *_start, *_stride address the joined tables.
+PLACEMENT = _record(
+    "extra_rtt_ms device_j server_fixed_j server_each_j network_j_per_kb server_idle_w accuracy_miou batch_share "
+    "idle_reset_ms",
+    "remote node link service_start jitter_start tcp transfer_start state_stride segment_stride path_stride "
+    "initial_state shared batches bank_start level_start tick_bits first_server servers",
+)
+
+# One per scenario.
+SITE = _record(
+    "slo_ms requests throttling slowdown time_constant_ms hot cool radio transmit_w tail_w tail_ms idle_w "
+    "weight_carbon weight_miss weight_excess weight_accuracy best_miou miss_budget",
+    "marginal request_clock closed_loop links nodes placements row_rtt row_jitter row_ms_per_kb row_blocked row_path "
+    "row_network_grid row_level row_grid row_believed row_believed_rate row_features features",
+)
+
+# One per episode.
+EPISODE = _record(
+    "issued_ms previous_ms device_free_ms believed_device_ms heat throttled tail_until_ms spent_misses recent_miss "
+    "ambient",
+    "n next_known over",
+)
+
+# One per episode and link: when it has sent what it was given, and when the device believes so.
+LINK = _record("free_ms believed_ms")
+
+# One per episode and node: when its own work was last counted, the connection's congestion state, the last request's
+# end and latency, and the last latency that the device has seen, with the time it saw it.
+NODE = _record("position_ms done_ms pending_ms answered_ms seen_ms phase_ms", "connection")
+
+# One per episode and request placed; the terms are explained in `outcome.Outcome`.
+OUTCOME = _record(
+    "issued_ms link_wait_ms upload_ms rtt_ms recovery_ms node_wait_ms service_ms latency_ms compute_energy_j "
+    "radio_energy_j network_energy_j server_energy_j device_idle_energy_j server_idle_energy_j energy_j_marginal "
+    "energy_j_attributional carbon_mg_marginal carbon_mg_attributional energy_j carbon_mg accuracy_miou "
+    "reward_carbon reward_slo_miss reward_latency_excess reward_accuracy reward",
+    "placement missed",
+)
+
+# What a placement changes, worked out before it is chosen.
+EFFECT = _record("sent_ms arrival_ms passed_ms own_work_ms device_done_ms tail_until_ms", "connection server")
+
+LONG_AGO_MS = -1e9
+NEVER_MS = 1e18
