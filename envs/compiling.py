@@ -27,3 +27,16 @@ def compiled(function: Callable[..., Any]) -> Any:
     if numba is None:
         return function
     return numba.njit(cache=True, error_model="numpy")(function)
+
+
+def entry_point(function: Any, arguments: tuple) -> Callable[..., Any]:
+    """The machine code of a compiled function for arguments of these types, without the look-up of types at each call.
+
+    Working out the types of some forty arrays takes longer than a step of one episode. The caller must pass arrays of
+    the very same types and layouts afterwards.
+    """
+    if numba is None:
+        return function
+    signature = tuple(numba.typeof(a) for a in arguments)
+    function.compile(signature)
+    return function.overloads[signature].entry_point

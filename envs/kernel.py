@@ -13,17 +13,14 @@ from .records import EFFECT
 
 
 @compiled
-def row_of(site: Any, e: Any, warmup: int) -> int:
-    """The tape's row at this moment."""
-    return e.n if site.request_clock == 1 else warmup + int(e.issued_ms * 0.001)
-
-
-@compiled
-def copy_world(rows: Any, row: int, b: int, world: Any) -> None:
-    """Copy the tape's rows of one moment and episode (R,); past the end the last ones stay (the episode is over)."""
-    row = min(row, rows.shape[1] - 1)
-    for r in range(rows.shape[0]):
-        world[r] = rows[r, row, b]
+def move_world(site: Any, e: Any, rows: Any, warmup: int, b: int, world: Any) -> None:
+    """Bring an episode's world (R,) up to its waiting request; past the tape's end the last row stays (it is over)."""
+    row = e.n if site.request_clock == 1 else warmup + int(e.issued_ms * 0.001)
+    if row != e.row:
+        e.row = row
+        row = min(row, rows.shape[1] - 1)
+        for r in range(rows.shape[0]):
+            world[r] = rows[r, row, b]
 
 
 @compiled
@@ -32,26 +29,24 @@ def observe_all(sites: Any, placements: Any, encoding: Any, tape: Any, state: An
     site = sites[0]
     inverse, low, high = encoding
     rows, _, payload, _, _, warmup = tape
-    episodes, links, nodes, _, _, _ = state
-    world = np.empty(rows.shape[0])
+    episodes, links, nodes, _, _, _, world = state
     for b in range(episodes.shape[0]):
         e = episodes[b]
-        copy_world(rows, row_of(site, e, warmup), b, world)
-        observe(site, placements, e, links[b], nodes[b], world, payload[e.n, b], inverse, low, high, out[b])
+        move_world(site, e, rows, warmup, b, world[b])
+        observe(site, placements, e, links[b], nodes[b], world[b], payload[e.n, b], inverse, low, high, out[b])
 
 
 @compiled
 def preview_all(sites: Any, placements: Any, tables: Any, tape: Any, state: Any, a: int, outcomes: Any) -> None:
     """What one placement would give every episode's waiting request; the state is not touched."""
     site, p = sites[0], placements[a]
-    rows, _, payload, noise, _, warmup = tape
-    episodes, links, nodes, servers, _, _ = state
-    world, effect = np.empty(rows.shape[0]), np.zeros(1, EFFECT)[0]
+    _, _, payload, noise, _, _ = tape
+    episodes, links, nodes, servers, _, _, world = state
+    effect = np.zeros(1, EFFECT)[0]
     for b in range(episodes.shape[0]):
         e = episodes[b]
-        copy_world(rows, row_of(site, e, warmup), b, world)
-        serve(site, p, a, e, links[b], nodes[b], servers[b], tables, world, payload[e.n, b], noise[e.n, a, b], outcomes[b],
-              effect)  # fmt: skip
+        serve(site, p, a, e, links[b], nodes[b], servers[b], tables, world[b], payload[e.n, b], noise[e.n, a, b],
+              outcomes[b], effect)  # fmt: skip
 
 
 @compiled
@@ -65,20 +60,19 @@ def step_all(
         sites, placements, tables: `SITE` (1,), `PLACEMENT` (P,), `constants.Tables`.
         encoding: (inverse, low, high) of the features.
         tape: (rows, arrivals_ms, payload_kb, noise, valid_rows, warmup).
-        state: (episodes, links, nodes, servers, known_at, miss).
+        state: the arrays of `state.State`.
         actions: placements (B,).
         outcomes, observations, truncated: arrays to fill: `OUTCOME` (B,), (B, F), (B,).
     """
     site = sites[0]
     inverse, low, high = encoding
     rows, arrivals, payload, noise, valid_rows, warmup = tape
-    episodes, links, nodes, servers, known_at, miss = state
-    world, effect = np.empty(rows.shape[0]), np.zeros(1, EFFECT)[0]
+    episodes, links, nodes, servers, known_at, miss, worlds = state
+    effect = np.zeros(1, EFFECT)[0]
     last = payload.shape[0] - 1
     for b in range(episodes.shape[0]):
-        e, a, o = episodes[b], actions[b], outcomes[b]
+        e, a, o, world = episodes[b], actions[b], outcomes[b], worlds[b]
         p, size = placements[a], payload[e.n, b]
-        copy_world(rows, row_of(site, e, warmup), b, world)
         serve(site, p, a, e, links[b], nodes[b], servers[b], tables, world, size, noise[e.n, a, b], o, effect)
         commit(site, p, e, links[b], nodes[b], servers[b], known_at[b], miss[b], world, size, o, effect)
         if site.closed_loop == 1:
@@ -86,8 +80,7 @@ def step_all(
         else:
             following = arrivals[min(e.n + 1, last), b]
         advance(site, e, nodes[b], known_at[b], miss[b], following)
-        row = row_of(site, e, warmup)
-        copy_world(rows, row, b, world)
+        move_world(site, e, rows, warmup, b, world)
         observe(site, placements, e, links[b], nodes[b], world, payload[e.n, b], inverse, low, high, observations[b])
-        e.over = 1 if e.n >= last or row >= valid_rows[b] else 0
+        e.over = 1 if e.n >= last or e.row >= valid_rows[b] else 0
         truncated[b] = e.over == 1

@@ -35,7 +35,7 @@ SITE = _record(
 EPISODE = _record(
     "issued_ms previous_ms device_free_ms believed_device_ms heat throttled tail_until_ms spent_misses recent_miss "
     "ambient",
-    "n next_known over",
+    "n next_known over row",
 )
 
 # One per episode and link: when it has sent what it was given, and when the device believes so.

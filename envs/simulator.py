@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .compiling import entry_point
 from .constants import Constants
 from .errors import InputError
 from .kernel import observe_all, preview_all, step_all
@@ -29,6 +32,16 @@ class StepResult:
     reward: npt.NDArray[np.float64]
     truncated: npt.NDArray[np.bool_]
     outcome: Outcome
+
+
+_STEP: list[Callable[..., None]] = []
+
+
+def _compiled_step(*arguments: Any) -> None:
+    """`kernel.step_all`; its argument types never change, so they are looked up once a process."""
+    if not _STEP:
+        _STEP.append(entry_point(step_all, arguments))
+    _STEP[0](*arguments)
 
 
 @lru_cache(maxsize=16)
@@ -97,24 +110,26 @@ class Simulator:
         self.state.copy_episodes(State(self.site, self.constants, fresh), episodes)
         return self._look()
 
-    def _tape_arrays(self) -> tuple:
-        t = self.tape
-        arrivals = np.empty((1, 1)) if t.arrivals_ms is None else t.arrivals_ms
-        return t.rows, arrivals, t.payload_kb, t.words, t.valid_rows, t.warmup
-
     def _look(self) -> npt.NDArray[np.float32]:
-        self._tape = self._tape_arrays()
+        """Bind tape and state to the compiled functions and encode the waiting requests (B, F)."""
+        t, c = self.tape, self.constants
+        arrivals = np.zeros((1, 1)) if t.arrivals_ms is None else t.arrivals_ms
+        tape = (t.rows, arrivals, t.payload_kb, t.words, t.valid_rows, t.warmup)
+        # Fixed types: compiled code is called without looking at them again.
+        wanted = (np.float32, np.float64, np.float32, np.uint32, np.int64)
+        tape = (*(np.ascontiguousarray(a, dtype=d) for a, d in zip(tape, wanted, strict=False)), int(t.warmup))
+        self._preview_arguments = (c.sites, c.placements, c.tables, tape, self.state.arrays)
+        self._arguments = (c.sites, c.placements, c.tables, self._encoding, tape, self.state.arrays)
         out = np.empty((self.batch, len(self.table)), dtype=np.float32)
-        c = self.constants
-        observe_all(c.sites, c.placements, self._encoding, self._tape, self.state.arrays, out)
+        observe_all(c.sites, c.placements, self._encoding, tape, self.state.arrays, out)
         return out
 
     def preview(self) -> list[Outcome]:
         """What each placement would give the waiting requests now; nothing changes."""
-        c, outcomes = self.constants, []
+        outcomes = []
         for a in range(len(self.placement_names)):
             records = np.zeros(self.batch, OUTCOME).view(np.recarray)
-            preview_all(c.sites, c.placements, c.tables, self._tape, self.state.arrays, a, records)
+            preview_all(*self._preview_arguments, a, records)
             outcomes.append(Outcome(records))
         return outcomes
 
@@ -126,12 +141,10 @@ class Simulator:
         """
         actions = np.asarray(actions, dtype=np.int64).reshape(-1)
         self._check(actions)
-        records = np.empty(self.batch, OUTCOME).view(np.recarray)
+        records = np.empty(self.batch, OUTCOME)
         observation = np.empty((self.batch, len(self.table)), dtype=np.float32)
         truncated = np.empty(self.batch, dtype=np.bool_)
-        c = self.constants
-        step_all(c.sites, c.placements, c.tables, self._encoding, self._tape, self.state.arrays, actions, records,
-                 observation, truncated)  # fmt: skip
+        _compiled_step(*self._arguments, actions, records, observation, truncated)
         return StepResult(observation, records["reward"], truncated, Outcome(records))
 
     def _check(self, actions: npt.NDArray[np.int64]) -> None:

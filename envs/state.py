@@ -12,7 +12,7 @@ from .tape import Tape
 
 
 class State:
-    """Records by episode (B,), link (B, L), node (B, K) and server (B, Q), and misses by request (B, N + 1)."""
+    """Records by episode (B,), link (B, L), node (B, K), server (B, Q), misses by request (B, N + 1), world (B, R)."""
 
     def __init__(self, site: Site, constants: Constants, tape: Tape) -> None:
         """Start with empty queues, a cool device and fresh connections."""
@@ -29,7 +29,10 @@ class State:
         self.servers = np.zeros((batch, constants.server_count))
         self.known_at = np.full((batch, requests + 1), NEVER_MS)
         self.miss = np.zeros((batch, requests + 1))
-        self.arrays = (self.episodes, self.links, self.nodes, self.servers, self.known_at, self.miss)
+        # The tape's rows of each episode's present second.
+        self.episodes.row = -1
+        self.world = np.zeros((batch, site.rows.count), dtype=np.float32)
+        self.arrays = (self.episodes, self.links, self.nodes, self.servers, self.known_at, self.miss, self.world)
 
     def copy_episodes(self, source: State, episodes: npt.NDArray[np.intp]) -> None:
         """Overwrite some episodes with those of another state of the same site."""

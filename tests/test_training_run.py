@@ -1,6 +1,7 @@
 """One run of PPO and one of DQN: what the folder holds, what TensorBoard shows, what is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.scenario import load_scenario, scenario_sha256
 
 STEPS = 2048
+TRACES = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +162,21 @@ def test_bad_calls_leave_nothing_behind(lab, site, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         lab.train(site, tmp_path / "out", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_recorded_files_need_their_folder(lab, tmp_path):
+    with pytest.raises(InputError, match="--traces DIR"):
+        lab.train("metro-traces", tmp_path / "out", 256)
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason="the trace folder ../shared/data is not here")
+def test_training_on_recorded_files(lab, tmp_path):
+    out = tmp_path / "out"
+    few = {"evaluations": 1, "evaluation_episodes": 2}
+    result, text = lab.train("metro", out, 512, traces=TRACES, settings=few)
+    assert result.steps == 512
+    run = RunDir(out)
+    assert run.scenario.name == "metro-traces"
+    assert run.config["traces"]["folder"] == str(TRACES)
+    assert len(run.config["traces"]["fingerprint"]) == 64
+    assert Sb3Policy.load(out, load_scenario("metro")).steps == 512, "one family, one observation table"
