@@ -29,6 +29,13 @@ def compiled(function: Callable[..., Any]) -> Any:
     return numba.njit(cache=True, error_model="numpy")(function)
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a small function into its callers: passing a dozen arrays costs more than most of these do."""
+    if numba is None:
+        return function
+    return numba.njit(cache=True, error_model="numpy", inline="always")(function)
+
+
 def entry_point(function: Any, arguments: tuple) -> Callable[..., Any]:
     """The machine code of a compiled function for arguments of these types, without the look-up of types at each call.
 

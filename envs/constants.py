@@ -17,22 +17,41 @@ from .transfer.empirical import jitter_table
 from .transfer.table import TransferTable
 from .units import BYTES_PER_KB, MS_PER_S, network_energy_j
 
-F64, I64 = npt.NDArray[np.float64], npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
 
 
 class Tables(NamedTuple):
-    """Look-up tables, those of all placements, links and nodes end to end."""
+    """Look-up tables end to end; `PLACEMENT` holds where each placement's begin.
 
-    service_ms: F64
-    jitter: F64
-    extra_rtts: npt.NDArray[np.float32]
-    next_state: I64
-    segment_bin: I64
-    bank_wait_ms: npt.NDArray[np.float32]
-    bank_idle_ms: F64
-    bank_batch: npt.NDArray[np.float32]
-    idle_per_round_ms: F64
-    background_per_ms: F64
+    Attributes:
+        floats: service times (ms), jitter, extra round trips, and of node histories: wait (ms), batch size,
+            idle time per round (ms), background arrivals per ms.
+        integers: next congestion states, payload bins.
+        idle_ms: cumulated idle time of node histories, which needs double precision.
+    """
+
+    floats: npt.NDArray[np.float32]
+    integers: npt.NDArray[np.int16]
+    idle_ms: F64
+
+
+class _Joined:
+    """Collects tables and remembers where each began; the same table is kept once."""
+
+    def __init__(self, dtype: type) -> None:
+        self._dtype, self._parts, self._starts, self._size = dtype, [np.zeros(1, dtype)], {}, 1
+
+    def add(self, key: object, table: npt.ArrayLike) -> int:
+        """Append a table unless one of this key is there; return its start."""
+        if key not in self._starts:
+            part = np.asarray(table, dtype=self._dtype).ravel()
+            self._starts[key], self._size = self._size, self._size + part.size
+            self._parts.append(part)
+        return self._starts[key]
+
+    def array(self) -> np.ndarray:
+        """All tables end to end; entry 0 belongs to none."""
+        return np.concatenate(self._parts)
 
 
 class Constants:
@@ -42,59 +61,31 @@ class Constants:
         """Fill the records and join the tables."""
         self._site = site
         scenario = site.scenario
-        self._links = list(scenario.links.values())
         self.placements = np.zeros(len(scenario.placements), PLACEMENT).view(np.recarray)
-        service, service_starts = self._services()
-        jitters = [jitter_table(link.transfer, 1 << JITTER_BITS).astype(np.float64) for link in self._links]
-        transfers = _unique(t for t in site.transfers if t is not None)
-        banks = _unique(b for b in site.banks if b is not None)
-        transfer_starts = _starts([t.extra_rtts.size for t in transfers])
-        bank_starts = _starts([b.wait_ms.size for b in banks])
-        level_starts = _starts([len(b.levels) for b in banks])
+        floats, integers, idle = _Joined(np.float32), _Joined(np.int16), _Joined(np.float64)
         widths = [1] + [n.parallelism for n in scenario.nodes.values()]
-        server_starts = _starts(widths)
+        server_starts = np.cumsum([0, *widths]).tolist()
         self.server_count = sum(widths)
-        for p, record, start in zip(scenario.placements, self.placements, service_starts, strict=True):
+        for p, record in zip(scenario.placements, self.placements, strict=True):
             k = site.node_names.index(p.node)
-            record.node, record.service_start, record.accuracy_miou = k, start, p.accuracy_miou
+            record.node, record.accuracy_miou = k, p.accuracy_miou
+            record.service = floats.add(p.service.model_dump_json(), quantile_table(p.service))
             record.first_server, record.servers = server_starts[k], widths[k]
             if k == 0:
                 record.device_j = p.active_energy_j
                 continue
             link = site.link_names.index(scenario.nodes[p.node].link)
-            record.link, record.jitter_start = link, link << JITTER_BITS
+            spec = scenario.links[site.link_names[link]].transfer
+            record.link = link
+            record.jitter = floats.add(f"jitter {link}", jitter_table(spec, 1 << JITTER_BITS))
             self._server(record, p)
             bank, transfer = site.banks[k], site.transfers[link]
             assert bank is not None
-            i = _position(banks, bank)
-            record.bank_start, record.level_start = bank_starts[i], level_starts[i]
-            record.tick_bits = bank.ticks.bit_length() - 1
+            _history(record, bank, floats, idle)
             if transfer is not None:
-                self._transfer(record, transfer, transfer_starts[_position(transfers, transfer)])
-        self.tables = Tables(
-            service_ms=service,
-            jitter=_join(jitters, np.float64),
-            extra_rtts=_join([t.extra_rtts for t in transfers], np.float32),
-            next_state=_join([t.next_state for t in transfers], np.int64),
-            segment_bin=self._segments(transfers),
-            bank_wait_ms=_join([b.wait_ms.ravel() for b in banks], np.float32),
-            bank_idle_ms=_join([b.idle_ms.ravel() for b in banks], np.float64),
-            bank_batch=_join([b.batch_size.ravel() for b in banks], np.float32),
-            idle_per_round_ms=_join([b.idle_ms[:, -1] for b in banks], np.float64),
-            background_per_ms=_join([b.background_per_ms for b in banks], np.float64),
-        )
+                self._transfer(record, transfer, floats, integers)
+        self.tables = Tables(floats.array(), integers.array(), idle.array())
         self.sites = self._site_record()
-
-    def _services(self) -> tuple[F64, list[int]]:
-        """Quantile tables end to end, and each placement's start; equal distributions share one."""
-        starts: dict[str, int] = {}
-        blocks: list[F64] = []
-        for p in self._site.scenario.placements:
-            key = p.service.model_dump_json()
-            if key not in starts:
-                starts[key] = sum(len(b) for b in blocks)
-                blocks.append(quantile_table(p.service))
-        return np.concatenate(blocks), [starts[p.service.model_dump_json()] for p in self._site.scenario.placements]
 
     def _server(self, record: np.record, p: Placement) -> None:
         """Fill what only remote placements have."""
@@ -110,20 +101,18 @@ class Constants:
         record.batches = int(node.batching is not None)
         record.batch_share = 0.0 if node.batching is None else node.batching.marginal_service_share
 
-    @staticmethod
-    def _transfer(record: np.record, t: TransferTable, start: int) -> None:
+    def _transfer(self, record: np.record, t: TransferTable, floats: _Joined, integers: _Joined) -> None:
         if t.draws != 1 << TRANSFER_BITS:
             raise ValueError(f"a transfer table must have {1 << TRANSFER_BITS} draws, got {t.draws}")
-        record.tcp, record.transfer_start = 1, start
+        record.tcp, record.extra_rtts = 1, floats.add(id(t), t.extra_rtts)
+        record.next_state = integers.add(id(t), t.next_state)
+        # Payload bin of each quarter kB up to the largest payload.
+        top = int(self._site.scenario.payload.high_kb * BINS_PER_KB) + 2
+        middle_bytes = (np.arange(top) + 0.5) / BINS_PER_KB * BYTES_PER_KB
+        record.segment_bin = integers.add(f"segments {id(t)}", t.segment_bin(middle_bytes))
         record.state_stride = t.n_segments * t.n_paths * t.draws
         record.segment_stride, record.path_stride = t.n_paths * t.draws, t.draws
         record.initial_state, record.idle_reset_ms = t.initial_state, t.idle_reset_s * MS_PER_S
-
-    def _segments(self, transfers: list[TransferTable]) -> I64:
-        """Payload bin of each quarter kB up to the largest payload."""
-        top = int(self._site.scenario.payload.high_kb * BINS_PER_KB) + 2
-        middle_bytes = (np.arange(top) + 0.5) / BINS_PER_KB * BYTES_PER_KB
-        return transfers[0].segment_bin(middle_bytes) if transfers else np.zeros(top, dtype=np.int64)
 
     def _site_record(self) -> np.recarray:
         site, scenario, rows = self._site, self._site.scenario, self._site.rows
@@ -168,19 +157,11 @@ _ROWS = {
 }
 
 
-def _unique(items) -> list:  # noqa: ANN001
-    """Items without repetition, by identity."""
-    return list({id(i): i for i in items}.values())
-
-
-def _position(items: list, item: NodeBank | TransferTable) -> int:
-    return next(i for i, other in enumerate(items) if other is item)
-
-
-def _starts(sizes: list[int]) -> list[int]:
-    return np.cumsum([0, *sizes]).tolist()
-
-
-def _join(parts: list, dtype: type) -> np.ndarray:
-    """Tables end to end; never empty, so that every table has an address."""
-    return np.concatenate([np.asarray(p, dtype=dtype) for p in parts] or [np.zeros(1, dtype=dtype)])
+def _history(record: np.record, bank: NodeBank, floats: _Joined, idle: _Joined) -> None:
+    key = id(bank)
+    record.bank_wait = floats.add(("wait", key), bank.wait_ms)
+    record.bank_batch = floats.add(("batch", key), bank.batch_size)
+    record.idle_per_round = floats.add(("round", key), bank.idle_ms[:, -1])
+    record.background = floats.add(("rate", key), bank.background_per_ms)
+    record.bank_idle = idle.add(key, bank.idle_ms)
+    record.tick_bits = bank.ticks.bit_length() - 1

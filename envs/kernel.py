@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from .compiling import compiled
+from .compiling import compiled, inlined
 from .encoder import observe
 from .physics import advance, commit, serve
 from .records import EFFECT
 
 
-@compiled
-def move_world(site: Any, e: Any, rows: Any, warmup: int, b: int, world: Any) -> None:
-    """Bring an episode's world (R,) up to its waiting request; past the tape's end the last row stays (it is over)."""
+@inlined
+def move_world(site: Any, e: Any, rows: Any, warmup: int, b: int, worlds: Any) -> None:
+    """Bring an episode's world (row b of (B, R)) up to its waiting request; past the tape's end the last row stays (it is over)."""
     row = e.n if site.request_clock == 1 else warmup + int(e.issued_ms * 0.001)
     if row != e.row:
         e.row = row
         row = min(row, rows.shape[1] - 1)
         for r in range(rows.shape[0]):
-            world[r] = rows[r, row, b]
+            worlds[b, r] = rows[r, row, b]
 
 
 @compiled
@@ -29,11 +29,11 @@ def observe_all(sites: Any, placements: Any, encoding: Any, tape: Any, state: An
     site = sites[0]
     inverse, low, high = encoding
     rows, _, payload, _, _, warmup = tape
-    episodes, links, nodes, _, _, _, world = state
+    episodes, links, nodes, _, _, _, worlds = state
     for b in range(episodes.shape[0]):
         e = episodes[b]
-        move_world(site, e, rows, warmup, b, world[b])
-        observe(site, placements, e, links[b], nodes[b], world[b], payload[e.n, b], inverse, low, high, out[b])
+        move_world(site, e, rows, warmup, b, worlds)
+        observe(site, placements, e, b, links, nodes, worlds, payload[e.n, b], inverse, low, high, out)
 
 
 @compiled
@@ -41,11 +41,12 @@ def preview_all(sites: Any, placements: Any, tables: Any, tape: Any, state: Any,
     """What one placement would give every episode's waiting request; the state is not touched."""
     site, p = sites[0], placements[a]
     _, _, payload, noise, _, _ = tape
-    episodes, links, nodes, servers, _, _, world = state
+    episodes, links, nodes, servers, _, _, worlds = state
+    floats, integers, idle = tables
     effect = np.zeros(1, EFFECT)[0]
     for b in range(episodes.shape[0]):
         e = episodes[b]
-        serve(site, p, a, e, links[b], nodes[b], servers[b], tables, world[b], payload[e.n, b], noise[e.n, a, b],
+        serve(site, p, a, e, b, links, nodes, servers, floats, integers, idle, worlds, payload[e.n, b], noise[e.n, a, b],
               outcomes[b], effect)  # fmt: skip
 
 
@@ -68,19 +69,20 @@ def step_all(
     inverse, low, high = encoding
     rows, arrivals, payload, noise, valid_rows, warmup = tape
     episodes, links, nodes, servers, known_at, miss, worlds = state
+    floats, integers, idle = tables
     effect = np.zeros(1, EFFECT)[0]
     last = payload.shape[0] - 1
     for b in range(episodes.shape[0]):
-        e, a, o, world = episodes[b], actions[b], outcomes[b], worlds[b]
+        e, a, o = episodes[b], actions[b], outcomes[b]
         p, size = placements[a], payload[e.n, b]
-        serve(site, p, a, e, links[b], nodes[b], servers[b], tables, world, size, noise[e.n, a, b], o, effect)
-        commit(site, p, e, links[b], nodes[b], servers[b], known_at[b], miss[b], world, size, o, effect)
+        serve(site, p, a, e, b, links, nodes, servers, floats, integers, idle, worlds, size, noise[e.n, a, b], o, effect)
+        commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, size, o, effect)
         if site.closed_loop == 1:
             following = e.issued_ms + o.latency_ms
         else:
             following = arrivals[min(e.n + 1, last), b]
-        advance(site, e, nodes[b], known_at[b], miss[b], following)
-        move_world(site, e, rows, warmup, b, world)
-        observe(site, placements, e, links[b], nodes[b], world, payload[e.n, b], inverse, low, high, observations[b])
+        advance(site, e, b, nodes, known_at, miss, following)
+        move_world(site, e, rows, warmup, b, worlds)
+        observe(site, placements, e, b, links, nodes, worlds, payload[e.n, b], inverse, low, high, observations)
         e.over = 1 if e.n >= last or e.row >= valid_rows[b] else 0
         truncated[b] = e.over == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compiling import compiled
+from .compiling import inlined
 from .node_bank import TICK_MS
 
 RECENT_WEIGHT = 0.05  # smoothing of the recent miss rate: about the last 20 answered requests
@@ -17,46 +17,37 @@ SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # a noise word (32 bits) h
 PER_S = 1.0 / 1000.0
 
 
-@compiled
-def history(tick_bits: int, bank_start: int, level: int, time_ms: float) -> tuple[int, int]:
-    """Entry of a node history at a time; it is read in a circle, so also how many rounds have passed."""
-    tick = int(time_ms / TICK_MS)
-    return bank_start + (level << tick_bits) + (tick & ((1 << tick_bits) - 1)), tick >> tick_bits
+@inlined
+def history_entry(p: Any, level: int, tick: int) -> int:
+    """Entry of a node history at a tick, counted from the history's start; it is read in a circle."""
+    return (level << p.tick_bits) + (tick & ((1 << p.tick_bits) - 1))
 
 
-@compiled
-def own_work_passed(p: Any, node: Any, tables: Any, level: int, entry: int, rounds: int, arrival: float) -> float:
-    """Time that the node had for our own earlier work since it was last counted, ms.
-
-    Alone, or on a batching node where the tenants' batches carry our work along: all of it. On a FIFO node shared
-    with other tenants: exactly the time in which they alone would have left it idle (node_bank.py).
-    """
-    if p.shared == 0 or p.batches == 1:
-        return max(arrival - node.position_ms, 0.0)
-    then, rounds_then = history(p.tick_bits, p.bank_start, level, node.position_ms + node.phase_ms)
-    per_round = tables.idle_per_round_ms[p.level_start + level]
-    idle = tables.bank_idle_ms[entry] - tables.bank_idle_ms[then] + (rounds - rounds_then) * per_round
-    return max(idle, 0.0)
+@inlined
+def idle_until(p: Any, floats: Any, idle: Any, level: int, tick: int) -> float:
+    """Time up to a tick in which the other tenants alone would have left the node idle, ms."""
+    rounds = tick >> p.tick_bits
+    return idle[p.bank_idle + history_entry(p, level, tick)] + rounds * floats[p.idle_per_round + level]
 
 
-@compiled
+@inlined
 def serve(
-    site: Any, p: Any, a: int, e: Any, links: Any, nodes: Any, servers: Any, tables: Any, world: Any, payload_kb: float,
-    noise: int, o: Any, x: Any,
+    site: Any, p: Any, a: int, e: Any, b: int, links: Any, nodes: Any, servers: Any, floats: Any, integers: Any,
+    idle: Any, worlds: Any, payload_kb: float, noise: int, o: Any, x: Any,
 ) -> None:  # fmt: skip
-    """Work out the outcome of placing the waiting request; the state is not touched.
+    """Work out the outcome of placing the waiting request of episode ``b``; the state is not touched.
 
     Args:
         site, p: records `SITE` and `PLACEMENT`; ``a`` is the placement's number.
-        e, links, nodes, servers: the episode's state: `EPISODE`, `LINK` (L,), `NODE` (K,), work left by server.
-        tables: joined look-up tables (`constants.Tables`).
-        world: the tape's rows at this moment (R,).
+        e, links, nodes, servers: state: the `EPISODE`; `LINK` (B, L), `NODE` (B, K), work left by server (B, Q).
+        floats, integers, idle: look-up tables (`constants.Tables`).
+        worlds: the tape's rows at this moment (B, R).
         payload_kb: size of the request.
         noise: noise word of the request at this placement.
         o: `OUTCOME` to fill.
         x: `EFFECT` to fill for `commit`.
     """
-    now, node = e.issued_ms, nodes[p.node]
+    now, node = e.issued_ms, nodes[b, p.node]
     o.placement, o.issued_ms = a, now
     service_u = noise & ((1 << SERVICE_BITS) - 1)
     sent = now
@@ -65,23 +56,22 @@ def serve(
     x.connection, x.tail_until_ms = node.connection, e.tail_until_ms
     if p.remote == 1:
         # Link: wait, bytes, round trip and recovery (network terms of Ng et al. eqs (1)-(4), with loss added).
-        jitter = tables.jitter[p.jitter_start + ((noise >> SERVICE_BITS) & ((1 << JITTER_BITS) - 1))]
-        start = max(now, links[p.link].free_ms, world[site.row_blocked + p.link])
+        jitter = floats[p.jitter + ((noise >> SERVICE_BITS) & ((1 << JITTER_BITS) - 1))]
+        start = max(now, links[b, p.link].free_ms, worlds[b, site.row_blocked + p.link])
         o.link_wait_ms = start - now
-        o.upload_ms = payload_kb * world[site.row_ms_per_kb + p.link]
-        o.rtt_ms = max(world[site.row_rtt + p.link] + world[site.row_jitter + p.link] * jitter, 0.0) + p.extra_rtt_ms
+        o.upload_ms = payload_kb * worlds[b, site.row_ms_per_kb + p.link]
+        o.rtt_ms = max(worlds[b, site.row_rtt + p.link] + worlds[b, site.row_jitter + p.link] * jitter, 0.0) + p.extra_rtt_ms
         if p.tcp == 1:
             # After a long silence the connection starts afresh.
             state = p.initial_state if now - node.position_ms > p.idle_reset_ms else node.connection
             entry = (
-                p.transfer_start
-                + state * p.state_stride
-                + tables.segment_bin[int(payload_kb * BINS_PER_KB)] * p.segment_stride
-                + int(world[site.row_path + p.link]) * p.path_stride
+                state * p.state_stride
+                + integers[p.segment_bin + int(payload_kb * BINS_PER_KB)] * p.segment_stride
+                + int(worlds[b, site.row_path + p.link]) * p.path_stride
                 + (noise >> (SERVICE_BITS + JITTER_BITS))
             )
-            o.recovery_ms = tables.extra_rtts[entry] * o.rtt_ms
-            x.connection = tables.next_state[entry]
+            o.recovery_ms = floats[p.extra_rtts + entry] * o.rtt_ms
+            x.connection = integers[p.next_state + entry]
         sending = o.upload_ms + o.recovery_ms
         sent = start + sending
         o.network_energy_j = payload_kb * p.network_j_per_kb
@@ -95,22 +85,26 @@ def serve(
 
     # Node: what the other tenants leave of it, and our own work that is still there (Lindley's recursion; the server
     # that is free first takes the request, Kiefer and Wolfowitz 1955).
-    wait, batch, level, entry, rounds = 0.0, 1.0, 0, 0, 0
+    wait, batch, level, passed = 0.0, 1.0, 0, max(arrival - node.position_ms, 0.0)
     if p.shared == 1:
-        level = int(world[site.row_level + p.node])
-        entry, rounds = history(p.tick_bits, p.bank_start, level, arrival + node.phase_ms)
-        wait = tables.bank_wait_ms[entry]
-        batch = tables.bank_batch[entry]
-    passed = own_work_passed(p, node, tables, level, entry, rounds, arrival)
-    x.server, own_wait = p.first_server, max(servers[p.first_server] - passed, 0.0)
+        level = int(worlds[b, site.row_level + p.node])
+        tick = int((arrival + node.phase_ms) / TICK_MS)
+        entry = history_entry(p, level, tick)
+        wait, batch = floats[p.bank_wait + entry], floats[p.bank_batch + entry]
+        if p.batches == 0:
+            # On a shared FIFO node our work drains exactly while the tenants alone would leave it idle; on a batching
+            # node their batches carry it along.
+            then = int((node.position_ms + node.phase_ms) / TICK_MS)
+            passed = max(idle_until(p, floats, idle, level, tick) - idle_until(p, floats, idle, level, then), 0.0)
+    x.server, own_wait = p.first_server, max(servers[b, p.first_server] - passed, 0.0)
     for k in range(p.first_server + 1, p.first_server + p.servers):
-        left = max(servers[k] - passed, 0.0)
+        left = max(servers[b, k] - passed, 0.0)
         if left < own_wait:
             x.server, own_wait = k, left
     o.node_wait_ms = wait + own_wait
 
     # Service: the device slows down when hot; in a batch of b everybody waits for the batch.
-    alone = tables.service_ms[p.service_start + service_u]
+    alone = floats[p.service + service_u]
     if p.remote == 0 and e.throttled > 0.0:
         alone *= site.slowdown
     o.service_ms = alone * (1.0 + p.batch_share * (batch - 1.0))
@@ -128,20 +122,20 @@ def serve(
     o.device_idle_energy_j = gap * site.idle_w * PER_S
     o.server_idle_energy_j = gap * p.server_idle_w * PER_S
     if p.shared == 1:  # tenants share the server's idle power by their number of requests
-        o.server_idle_energy_j /= 1.0 + gap * tables.background_per_ms[p.level_start + level]
-    device_grid, node_grid = world[site.row_grid], world[site.row_grid + p.node]
+        o.server_idle_energy_j /= 1.0 + gap * floats[p.background + level]
+    device_grid, node_grid = worlds[b, site.row_grid], worlds[b, site.row_grid + p.node]
     on_device = o.compute_energy_j + o.radio_energy_j
     o.energy_j_marginal = on_device + o.network_energy_j + o.server_energy_j
     o.energy_j_attributional = o.energy_j_marginal + o.device_idle_energy_j + o.server_idle_energy_j
     o.carbon_mg_marginal = on_device * device_grid + o.server_energy_j * node_grid
     if p.remote == 1:
-        o.carbon_mg_marginal += o.network_energy_j * world[site.row_network_grid + p.link]
+        o.carbon_mg_marginal += o.network_energy_j * worlds[b, site.row_network_grid + p.link]
     idle_mg = o.device_idle_energy_j * device_grid + o.server_idle_energy_j * node_grid
     o.carbon_mg_attributional = o.carbon_mg_marginal + idle_mg
     reward(site, o)
 
 
-@compiled
+@inlined
 def reward(site: Any, o: Any) -> None:
     """Reward: minus a weighted sum of named costs in physical units; the account is the scenario's."""
     o.energy_j = o.energy_j_marginal if site.marginal == 1 else o.energy_j_attributional
@@ -153,36 +147,36 @@ def reward(site: Any, o: Any) -> None:
     o.reward = o.reward_carbon + o.reward_slo_miss + o.reward_latency_excess + o.reward_accuracy
 
 
-@compiled
+@inlined
 def commit(
-    site: Any, p: Any, e: Any, links: Any, nodes: Any, servers: Any, known_at: Any, miss: Any, world: Any,
+    site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, servers: Any, known_at: Any, miss: Any, worlds: Any,
     payload_kb: float, o: Any, x: Any,
 ) -> None:  # fmt: skip
-    """Write what the chosen placement changes; ``known_at`` and ``miss`` are the episode's columns (N + 1,)."""
-    now, node = e.issued_ms, nodes[p.node]
+    """Write what the chosen placement changes; ``known_at`` and ``miss`` are by request (B, N + 1)."""
+    now, node = e.issued_ms, nodes[b, p.node]
     if p.remote == 1:
-        link = links[p.link]
+        link = links[b, p.link]
         link.free_ms = x.sent_ms
         # What the device believes of its own queues: it knows neither true rates nor true service times.
-        link.believed_ms = max(link.believed_ms, now) + payload_kb * world[site.row_believed_rate + p.link]
+        link.believed_ms = max(link.believed_ms, now) + payload_kb * worlds[b, site.row_believed_rate + p.link]
     else:
         slower = site.slowdown if e.throttled > 0.0 else 1.0
         e.device_free_ms = x.device_done_ms
-        e.believed_device_ms = max(e.believed_device_ms, now) + world[site.row_believed] * slower
+        e.believed_device_ms = max(e.believed_device_ms, now) + worlds[b, site.row_believed] * slower
     for k in range(p.first_server, p.first_server + p.servers):
-        servers[k] = max(servers[k] - x.passed_ms, 0.0)
-    servers[x.server] = x.own_work_ms
+        servers[b, k] = max(servers[b, k] - x.passed_ms, 0.0)
+    servers[b, x.server] = x.own_work_ms
     node.position_ms = max(x.arrival_ms, node.position_ms)
     node.connection = x.connection
     node.done_ms, node.pending_ms = now + o.latency_ms, o.latency_ms
     e.tail_until_ms = x.tail_until_ms
     # A miss is known when the answer comes or the deadline passes, whichever is first.
-    known_at[e.n] = now + min(o.latency_ms, site.slo_ms)
-    miss[e.n] = o.missed
+    known_at[b, e.n] = now + min(o.latency_ms, site.slo_ms)
+    miss[b, e.n] = o.missed
 
 
-@compiled
-def advance(site: Any, e: Any, nodes: Any, known_at: Any, miss: Any, next_issue_ms: float) -> None:
+@inlined
+def advance(site: Any, e: Any, b: int, nodes: Any, known_at: Any, miss: Any, next_issue_ms: float) -> None:
     """Let time pass to the next request: heat, throttling, and what the device learns meanwhile."""
     gap = next_issue_ms - e.issued_ms
     if site.throttling > 0.0:
@@ -196,11 +190,11 @@ def advance(site: Any, e: Any, nodes: Any, known_at: Any, miss: Any, next_issue_
             e.throttled = 0.0
     e.previous_ms, e.issued_ms = e.issued_ms, next_issue_ms
     e.n += 1
-    while e.next_known < e.n and known_at[e.next_known] <= next_issue_ms:
-        e.spent_misses += miss[e.next_known]
-        e.recent_miss += RECENT_WEIGHT * (miss[e.next_known] - e.recent_miss)
+    while e.next_known < e.n and known_at[b, e.next_known] <= next_issue_ms:
+        e.spent_misses += miss[b, e.next_known]
+        e.recent_miss += RECENT_WEIGHT * (miss[b, e.next_known] - e.recent_miss)
         e.next_known += 1
     for k in range(1, site.nodes):
-        node = nodes[k]
+        node = nodes[b, k]
         if node.done_ms <= next_issue_ms:
             node.seen_ms, node.answered_ms = node.pending_ms, node.done_ms

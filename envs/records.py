@@ -15,12 +15,13 @@ def _record(floats: str, integers: str = "") -> np.dtype:
     return np.dtype([(n, _F) for n in floats.split()] + [(n, _I) for n in integers.split()])
 
 
-# One per placement. Energies include PUE; *_start, *_stride address the joined tables.
+# One per placement. Energies include PUE. `service` to `background` are starts of its tables (`constants.Tables`).
 PLACEMENT = _record(
     "extra_rtt_ms device_j server_fixed_j server_each_j network_j_per_kb server_idle_w accuracy_miou batch_share "
     "idle_reset_ms",
-    "remote node link service_start jitter_start tcp transfer_start state_stride segment_stride path_stride "
-    "initial_state shared batches bank_start level_start tick_bits first_server servers",
+    "remote node link tcp shared batches service jitter extra_rtts next_state segment_bin bank_wait bank_batch "
+    "bank_idle idle_per_round background state_stride segment_stride path_stride initial_state tick_bits first_server "
+    "servers",
 )
 
 # One per scenario.

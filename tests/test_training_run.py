@@ -173,7 +173,7 @@ def test_recorded_files_need_their_folder(lab, tmp_path):
 def test_training_on_recorded_files(lab, tmp_path):
     out = tmp_path / "out"
     few = {"evaluations": 1, "evaluation_episodes": 2}
-    result, text = lab.train("metro", out, 512, traces=TRACES, settings=few)
+    result, _ = lab.train("metro", out, 512, traces=TRACES, settings=few)
     assert result.steps == 512
     run = RunDir(out)
     assert run.scenario.name == "metro-traces"
