@@ -1,7 +1,7 @@
 """Speed of the environments against Gymnasium's CartPole, interleaved in one process; ratios, not verdicts.
 
-Run by ``make bench``. Each round runs both sides for some time one after the other; the figure is the median of the
-rounds' ratios. Episode restarts are part of both sides.
+Run by ``make bench``. Each round runs both sides for some time one after the other; the figure is the median
+of the rounds' ratios. Episode restarts are part of both sides.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def main() -> None:
     """Print the ratios beside the goals."""
     for n, floor, aim in ((1024, 0.5, 1.0), (64, 0.5, 1.5)):
         ratio, rate = vector_ratio(n)
-        print(f"vector env x{n} / CartPoleVectorEnv x{n}: {ratio:.2f} (floor {floor}, aim {aim}); {rate:,.0f} steps/s")
+        goals = f"(floor {floor}, aim {aim})"
+        print(f"vector env x{n} / CartPoleVectorEnv x{n}: {ratio:.2f} {goals}; {rate:,.0f} steps/s")
     ratio, rate = single_ratio()
     print(f"single env / CartPole-v1: {ratio:.2f} (floor 0.3, aim 1.0); {rate:,.0f} steps/s")
     print(f"memory of 1024 envs x 1000 requests: {memory_mib():.0f} MiB (limit 1024)")

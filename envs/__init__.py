@@ -1,6 +1,7 @@
 """Where requests come from, what the network, servers and grids do, and what a placement costs.
 
-Importing this registers the environment ids where gymnasium is installed, and works without it where it is not.
+Importing this registers the environment ids where gymnasium is installed, and works without it where it is
+not.
 """
 
 from __future__ import annotations

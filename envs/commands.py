@@ -24,17 +24,25 @@ def scenarios(
             metavar="FILE", help="Write the JSON schema of a scenario there ('-': standard output)."
         ),
     ] = None,
+    observation: Annotated[
+        str | None,
+        typer.Option(metavar="SCENARIO", help="Print what an agent sees on a site, as a Markdown page."),
+    ] = None,
 ) -> None:
     """List the shipped scenarios with what they are for.
 
     Example: carbonpilot scenarios
     """
     from .catalogue import catalogue_json, print_catalogue, write_schema
+    from .observation_page import observation_page
+    from .scenario import load_scenario
 
     if context.invoked_subcommand is not None:
         return
     if schema is not None:
         write_schema(schema)
+    elif observation is not None:
+        typer.echo(observation_page(load_scenario(observation)), nl=False)
     elif as_json:
         typer.echo(json.dumps(catalogue_json(), indent=2))
     else:

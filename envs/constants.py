@@ -24,9 +24,10 @@ class Tables(NamedTuple):
     """Look-up tables end to end; `PLACEMENT` holds where each placement's begin.
 
     Attributes:
-        floats: service times (ms), jitter, extra round trips, and of node histories: wait (ms), batch size,
-            idle time per round (ms), background arrivals per ms.
-        integers: next congestion states, payload bins.
+        floats: service times (ms), jitter, pairs of (extra round trips, next congestion state), and of node histories:
+            pairs of (wait in ms, batch size), idle time per round (ms), background arrivals per ms. What is read
+            together lies together: a look-up costs one cache line.
+        integers: payload bins.
         idle_ms: cumulated idle time of node histories, which needs double precision.
     """
 
@@ -104,8 +105,7 @@ class Constants:
     def _transfer(self, record: np.record, t: TransferTable, floats: _Joined, integers: _Joined) -> None:
         if t.draws != 1 << TRANSFER_BITS:
             raise ValueError(f"a transfer table must have {1 << TRANSFER_BITS} draws, got {t.draws}")
-        record.tcp, record.extra_rtts = 1, floats.add(id(t), t.extra_rtts)
-        record.next_state = integers.add(id(t), t.next_state)
+        record.tcp, record.recovery = 1, floats.add(id(t), np.stack([t.extra_rtts, t.next_state], axis=-1))
         # Payload bin of each quarter kB up to the largest payload.
         top = int(self._site.scenario.payload.high_kb * BINS_PER_KB) + 2
         middle_bytes = (np.arange(top) + 0.5) / BINS_PER_KB * BYTES_PER_KB
@@ -159,8 +159,7 @@ _ROWS = {
 
 def _history(record: np.record, bank: NodeBank, floats: _Joined, idle: _Joined) -> None:
     key = id(bank)
-    record.bank_wait = floats.add(("wait", key), bank.wait_ms)
-    record.bank_batch = floats.add(("batch", key), bank.batch_size)
+    record.bank = floats.add(("waits", key), np.stack([bank.wait_ms, bank.batch_size], axis=-1))
     record.idle_per_round = floats.add(("round", key), bank.idle_ms[:, -1])
     record.background = floats.add(("rate", key), bank.background_per_ms)
     record.bank_idle = idle.add(key, bank.idle_ms)

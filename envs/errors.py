@@ -39,7 +39,8 @@ class MissingExtraError(InputError):
 
     def __init__(self, what: str, extra: str) -> None:
         """Name what needs the extra and the command that installs it."""
-        super().__init__(f"{what} needs packages that are not installed. Run: pip install 'carbonpilot[{extra}]'")
+        command = f"pip install 'carbonpilot[{extra}]'"
+        super().__init__(f"{what} needs packages that are not installed. Run: {command}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

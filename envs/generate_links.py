@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from .compiling import compiled
 from .link_parameters import REGIMES, LinkParameters, Regime, RegimeParameters, load_link_family
 from .score_tables import read_table, smoothed_paths
 from .streams import Stream
@@ -83,22 +84,22 @@ def draw_from_bank(bank: LinkBank, weights: list[float], stream: Stream, seconds
 
 
 def _regimes(bank: LinkBank, family: npt.NDArray[np.intp], u: F32) -> npt.NDArray[np.intp]:
-    """Regime of each second (S, B) from uniforms (S, B).
-
-    Where each regime would lead is worked out for all seconds at once; the loop only follows the path.
-    """
-    first = bank.first[family]
-    state = sum((u[0] >= first[:, j] for j in range(len(REGIMES) - 1)), np.zeros(family.size, dtype=np.intp))
-    leads_to = np.zeros((len(u), len(REGIMES), family.size), dtype=np.int8)
-    for r in range(len(REGIMES)):
-        for j in range(len(REGIMES) - 1):
-            leads_to[:, r] += u >= bank.chain[family, r, j]
+    """Regime of each second (S, B) from uniforms (S, B)."""
     path = np.empty(u.shape, dtype=np.intp)
-    path[0] = state
-    episode = np.arange(family.size)
-    for t in range(1, len(u)):
-        path[t] = leads_to[t].take(path[t - 1] * family.size + episode)
+    _follow_chain(bank.chain, bank.first, family, u, path)
     return path
+
+
+@compiled
+def _follow_chain(chain: F32, first: F32, family: npt.NDArray[np.intp], u: F32, path: npt.NDArray[np.intp]) -> None:
+    for t in range(path.shape[0]):
+        for b in range(family.size):
+            edges = first[family[b]] if t == 0 else chain[family[b], path[t - 1, b]]
+            regime = 0
+            for edge in edges:
+                if u[t, b] >= edge:
+                    regime += 1
+            path[t, b] = regime
 
 
 def _scores(bank: LinkBank, family: npt.NDArray[np.intp], fresh: F32, start: F32) -> tuple[F32, F32]:

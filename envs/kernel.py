@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .compiling import compiled, inlined
 from .encoder import observe
 from .physics import advance, commit, serve
-from .records import EFFECT
 
 
 @inlined
@@ -43,11 +40,10 @@ def preview_all(sites: Any, placements: Any, tables: Any, tape: Any, state: Any,
     _, _, payload, noise, _, _ = tape
     episodes, links, nodes, servers, _, _, worlds = state
     floats, integers, idle = tables
-    effect = np.zeros(1, EFFECT)[0]
     for b in range(episodes.shape[0]):
         e = episodes[b]
         serve(site, p, a, e, b, links, nodes, servers, floats, integers, idle, worlds, payload[e.n, b], noise[e.n, a, b],
-              outcomes[b], effect)  # fmt: skip
+              outcomes[b])  # fmt: skip
 
 
 @compiled
@@ -70,12 +66,11 @@ def step_all(
     rows, arrivals, payload, noise, valid_rows, warmup = tape
     episodes, links, nodes, servers, known_at, miss, worlds = state
     floats, integers, idle = tables
-    effect = np.zeros(1, EFFECT)[0]
     last = payload.shape[0] - 1
     for b in range(episodes.shape[0]):
         e, a, o = episodes[b], actions[b], outcomes[b]
         p, size = placements[a], payload[e.n, b]
-        serve(site, p, a, e, b, links, nodes, servers, floats, integers, idle, worlds, size, noise[e.n, a, b], o, effect)
+        effect = serve(site, p, a, e, b, links, nodes, servers, floats, integers, idle, worlds, size, noise[e.n, a, b], o)
         commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, size, o, effect)
         if site.closed_loop == 1:
             following = e.issued_ms + o.latency_ms

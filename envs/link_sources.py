@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .compiling import compiled
 from .errors import InputError
 from .schema import GeneratedLink, LinkPhase, LoadPhase, PhasedLink, TraceLink, UplinkRange
 from .streams import Stream
+from .units import MS_PER_S
 from .world_types import F32, LinkWorld
 
 if TYPE_CHECKING:
@@ -110,3 +112,22 @@ def require_traces(traces_dir: Path | None) -> Path:
             "Add --traces DIR (traces_dir=DIR in Python), or use the scenario's generated sibling."
         )
     return traces_dir
+
+
+def blocked_until_ms(blocked: np.ndarray, warmup: int) -> F32:
+    """When a blocked second's stall ends (S, B), ms; zero where nothing is blocked."""
+    out = np.zeros(blocked.shape, dtype=np.float32)
+    if blocked.any():
+        _mark_stalls(blocked, warmup, out)
+    return out
+
+
+@compiled
+def _mark_stalls(blocked: np.ndarray, warmup: int, out: F32) -> None:
+    end = np.full(blocked.shape[1], blocked.shape[0])
+    for s in range(blocked.shape[0] - 1, -1, -1):
+        for b in range(blocked.shape[1]):
+            if blocked[s, b]:
+                out[s, b] = (end[b] - warmup) * MS_PER_S
+            else:
+                end[b] = s

@@ -122,10 +122,12 @@ def build_table(scenario: Scenario) -> ObservationTable:
     add("payload_kb", "kB", 0, 10_000, 100, "size of the waiting request", request)
     add("gap_ms", "ms", 0, 10_000, 100, "time since the last request was issued", request)
     for link in scenario.links:
-        add(f"{link}_backlog_ms", "ms", 0, 4 * slo, slo, f"believed time until {link} has sent our bytes", request)
+        meaning = f"believed time until {link} has sent our bytes"
+        add(f"{link}_backlog_ms", "ms", 0, 4 * slo, slo, meaning, request)
     add("device_backlog_ms", "ms", 0, 4 * slo, slo, "believed time until the device is done", request)
     for node in scenario.nodes:
-        add(f"{node}_outstanding_ms", "ms", 0, 4 * slo, slo, f"age of the unanswered request at {node}", request)
+        meaning = f"age of the unanswered request at {node}"
+        add(f"{node}_outstanding_ms", "ms", 0, 4 * slo, slo, meaning, request)
     for node in scenario.nodes:
         add(f"{node}_last_latency_ms", "ms", 0, 4 * slo, slo, f"latency of {node}'s last answer", request)
     for node in scenario.nodes:

@@ -15,6 +15,7 @@ RECENT_WEIGHT = 0.05  # smoothing of the recent miss rate: about the last 20 ans
 BINS_PER_KB = 4.0  # resolution of the look-up from payload to the transfer table's payload bin
 SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # a noise word (32 bits) holds three quantile indices
 PER_S = 1.0 / 1000.0
+TICKS_PER_MS = 1.0 / TICK_MS
 
 
 @inlined
@@ -33,9 +34,11 @@ def idle_until(p: Any, floats: Any, idle: Any, level: int, tick: int) -> float:
 @inlined
 def serve(
     site: Any, p: Any, a: int, e: Any, b: int, links: Any, nodes: Any, servers: Any, floats: Any, integers: Any,
-    idle: Any, worlds: Any, payload_kb: float, noise: int, o: Any, x: Any,
-) -> None:  # fmt: skip
+    idle: Any, worlds: Any, payload_kb: float, noise: int, o: Any,
+) -> tuple:  # fmt: skip
     """Work out the outcome of placing the waiting request of episode ``b``; the state is not touched.
+
+    Values stay in local variables until they are final: the compiler cannot keep a record's fields in registers.
 
     Args:
         site, p: records `SITE` and `PLACEMENT`; ``a`` is the placement's number.
@@ -45,134 +48,138 @@ def serve(
         payload_kb: size of the request.
         noise: noise word of the request at this placement.
         o: `OUTCOME` to fill.
-        x: `EFFECT` to fill for `commit`.
+
+    Returns:
+        What `commit` needs: when the link has sent it, its arrival at the node, the node's own work done until then
+        (ms), our work it then has, when the device is done, until when the radio stays awake, the connection's next
+        state, the server taken.
     """
     now, node = e.issued_ms, nodes[b, p.node]
-    o.placement, o.issued_ms = a, now
     service_u = noise & ((1 << SERVICE_BITS) - 1)
-    sent = now
-    o.link_wait_ms = o.upload_ms = o.rtt_ms = o.recovery_ms = 0.0
-    o.radio_energy_j = o.network_energy_j = 0.0
-    x.connection, x.tail_until_ms = node.connection, e.tail_until_ms
+    sent, link_wait, upload, rtt, recovery, radio_j, network_j, network_mg = now, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    connection, tail_until = node.connection, e.tail_until_ms
     if p.remote == 1:
         # Link: wait, bytes, round trip and recovery (network terms of Ng et al. eqs (1)-(4), with loss added).
         jitter = floats[p.jitter + ((noise >> SERVICE_BITS) & ((1 << JITTER_BITS) - 1))]
         start = max(now, links[b, p.link].free_ms, worlds[b, site.row_blocked + p.link])
-        o.link_wait_ms = start - now
-        o.upload_ms = payload_kb * worlds[b, site.row_ms_per_kb + p.link]
-        o.rtt_ms = max(worlds[b, site.row_rtt + p.link] + worlds[b, site.row_jitter + p.link] * jitter, 0.0) + p.extra_rtt_ms
+        link_wait = start - now
+        upload = payload_kb * worlds[b, site.row_ms_per_kb + p.link]
+        rtt = max(worlds[b, site.row_rtt + p.link] + worlds[b, site.row_jitter + p.link] * jitter, 0.0) + p.extra_rtt_ms
         if p.tcp == 1:
             # After a long silence the connection starts afresh.
-            state = p.initial_state if now - node.position_ms > p.idle_reset_ms else node.connection
+            state = p.initial_state if now - node.position_ms > p.idle_reset_ms else connection
             entry = (
                 state * p.state_stride
                 + integers[p.segment_bin + int(payload_kb * BINS_PER_KB)] * p.segment_stride
                 + int(worlds[b, site.row_path + p.link]) * p.path_stride
                 + (noise >> (SERVICE_BITS + JITTER_BITS))
             )
-            o.recovery_ms = floats[p.extra_rtts + entry] * o.rtt_ms
-            x.connection = integers[p.next_state + entry]
-        sending = o.upload_ms + o.recovery_ms
+            recovery = floats[p.recovery + 2 * entry] * rtt
+            connection = int(floats[p.recovery + 2 * entry + 1])
+        sending = upload + recovery
         sent = start + sending
-        o.network_energy_j = payload_kb * p.network_j_per_kb
+        network_j = payload_kb * p.network_j_per_kb
+        network_mg = network_j * worlds[b, site.row_network_grid + p.link]
         if site.radio > 0.0:
             # Sending keeps the radio at transmit power, then it stays awake for the tail; the request pays for the
             # awake time that it adds to what earlier requests had already caused.
-            added = max(site.tail_ms - max(e.tail_until_ms - start, 0.0), 0.0)
-            o.radio_energy_j = (sending * site.transmit_w + added * site.tail_w) * PER_S
-            x.tail_until_ms = sent + site.tail_ms
-    arrival = sent + 0.5 * o.rtt_ms
+            added = max(site.tail_ms - max(tail_until - start, 0.0), 0.0)
+            radio_j = (sending * site.transmit_w + added * site.tail_w) * PER_S
+            tail_until = sent + site.tail_ms
+    arrival = sent + 0.5 * rtt
 
     # Node: what the other tenants leave of it, and our own work that is still there (Lindley's recursion; the server
     # that is free first takes the request, Kiefer and Wolfowitz 1955).
-    wait, batch, level, passed = 0.0, 1.0, 0, max(arrival - node.position_ms, 0.0)
+    wait, batch, background, passed = 0.0, 1.0, 0.0, max(arrival - node.position_ms, 0.0)
     if p.shared == 1:
         level = int(worlds[b, site.row_level + p.node])
-        tick = int((arrival + node.phase_ms) / TICK_MS)
+        tick = int((arrival + node.phase_ms) * TICKS_PER_MS)
         entry = history_entry(p, level, tick)
-        wait, batch = floats[p.bank_wait + entry], floats[p.bank_batch + entry]
+        wait, batch, background = floats[p.bank + 2 * entry], floats[p.bank + 2 * entry + 1], floats[p.background + level]
         if p.batches == 0:
             # On a shared FIFO node our work drains exactly while the tenants alone would leave it idle; on a batching
             # node their batches carry it along.
-            then = int((node.position_ms + node.phase_ms) / TICK_MS)
+            then = int((node.position_ms + node.phase_ms) * TICKS_PER_MS)
             passed = max(idle_until(p, floats, idle, level, tick) - idle_until(p, floats, idle, level, then), 0.0)
-    x.server, own_wait = p.first_server, max(servers[b, p.first_server] - passed, 0.0)
+    server, own_wait = p.first_server, max(servers[b, p.first_server] - passed, 0.0)
     for k in range(p.first_server + 1, p.first_server + p.servers):
         left = max(servers[b, k] - passed, 0.0)
         if left < own_wait:
-            x.server, own_wait = k, left
-    o.node_wait_ms = wait + own_wait
+            server, own_wait = k, left
+    node_wait = wait + own_wait
 
     # Service: the device slows down when hot; in a batch of b everybody waits for the batch.
-    alone = floats[p.service + service_u]
+    service = floats[p.service + service_u] * (1.0 + p.batch_share * (batch - 1.0))
     if p.remote == 0 and e.throttled > 0.0:
-        alone *= site.slowdown
-    o.service_ms = alone * (1.0 + p.batch_share * (batch - 1.0))
-    o.latency_ms = o.link_wait_ms + o.upload_ms + o.rtt_ms + o.recovery_ms + o.node_wait_ms + o.service_ms
-    o.missed = 1 if o.latency_ms > site.slo_ms else 0
-    o.accuracy_miou = p.accuracy_miou
-    x.sent_ms, x.arrival_ms, x.passed_ms = sent, arrival, passed
-    x.own_work_ms = own_wait + o.service_ms / batch  # our part of a shared batch is what we add to the node's work
-    x.device_done_ms = arrival + o.node_wait_ms + o.service_ms
+        service *= site.slowdown
+    latency = link_wait + upload + rtt + recovery + node_wait + service
+    per_request = 1.0 / batch
 
     # Energy, then carbon = energy x intensity of the zone it is drawn from x PUE (CarbonEdge eq (2)).
     gap = now - e.previous_ms
-    o.compute_energy_j = p.device_j
-    o.server_energy_j = p.server_fixed_j / batch + p.server_each_j  # active energy amortised over the batch
-    o.device_idle_energy_j = gap * site.idle_w * PER_S
-    o.server_idle_energy_j = gap * p.server_idle_w * PER_S
+    server_j = p.server_fixed_j * per_request + p.server_each_j  # active energy amortised over the batch
+    device_idle_j, server_idle_j = gap * site.idle_w * PER_S, gap * p.server_idle_w * PER_S
     if p.shared == 1:  # tenants share the server's idle power by their number of requests
-        o.server_idle_energy_j /= 1.0 + gap * floats[p.background + level]
+        server_idle_j /= 1.0 + gap * background
     device_grid, node_grid = worlds[b, site.row_grid], worlds[b, site.row_grid + p.node]
-    on_device = o.compute_energy_j + o.radio_energy_j
-    o.energy_j_marginal = on_device + o.network_energy_j + o.server_energy_j
-    o.energy_j_attributional = o.energy_j_marginal + o.device_idle_energy_j + o.server_idle_energy_j
-    o.carbon_mg_marginal = on_device * device_grid + o.server_energy_j * node_grid
-    if p.remote == 1:
-        o.carbon_mg_marginal += o.network_energy_j * worlds[b, site.row_network_grid + p.link]
-    idle_mg = o.device_idle_energy_j * device_grid + o.server_idle_energy_j * node_grid
-    o.carbon_mg_attributional = o.carbon_mg_marginal + idle_mg
+    on_device = p.device_j + radio_j
+    marginal_j = on_device + network_j + server_j
+    marginal_mg = on_device * device_grid + server_j * node_grid + network_mg
+    o.energy_j_marginal, o.carbon_mg_marginal = marginal_j, marginal_mg
+    o.energy_j_attributional = marginal_j + device_idle_j + server_idle_j
+    o.carbon_mg_attributional = marginal_mg + (device_idle_j * device_grid + server_idle_j * node_grid)
+    o.placement, o.issued_ms, o.latency_ms, o.missed = a, now, latency, 1 if latency > site.slo_ms else 0
+    o.link_wait_ms, o.upload_ms, o.rtt_ms, o.recovery_ms = link_wait, upload, rtt, recovery
+    o.node_wait_ms, o.service_ms, o.accuracy_miou = node_wait, service, p.accuracy_miou
+    o.compute_energy_j, o.radio_energy_j, o.network_energy_j, o.server_energy_j = p.device_j, radio_j, network_j, server_j
+    o.device_idle_energy_j, o.server_idle_energy_j = device_idle_j, server_idle_j
     reward(site, o)
+    # Our part of a shared batch is what we add to the node's work.
+    own_work = own_wait + service * per_request
+    return sent, arrival, passed, own_work, arrival + node_wait + service, tail_until, connection, server
 
 
 @inlined
 def reward(site: Any, o: Any) -> None:
     """Reward: minus a weighted sum of named costs in physical units; the account is the scenario's."""
-    o.energy_j = o.energy_j_marginal if site.marginal == 1 else o.energy_j_attributional
-    o.carbon_mg = o.carbon_mg_marginal if site.marginal == 1 else o.carbon_mg_attributional
-    o.reward_carbon = -site.weight_carbon * o.carbon_mg
-    o.reward_slo_miss = -site.weight_miss * o.missed
-    o.reward_latency_excess = -site.weight_excess * max(o.latency_ms - site.slo_ms, 0.0) * PER_S
-    o.reward_accuracy = -site.weight_accuracy * (site.best_miou - o.accuracy_miou)
-    o.reward = o.reward_carbon + o.reward_slo_miss + o.reward_latency_excess + o.reward_accuracy
+    marginal, latency = site.marginal == 1, o.latency_ms
+    carbon_mg = o.carbon_mg_marginal if marginal else o.carbon_mg_attributional
+    o.energy_j, o.carbon_mg = o.energy_j_marginal if marginal else o.energy_j_attributional, carbon_mg
+    carbon = -site.weight_carbon * carbon_mg
+    miss = -site.weight_miss if latency > site.slo_ms else 0.0
+    excess = -site.weight_excess * max(latency - site.slo_ms, 0.0) * PER_S
+    accuracy = -site.weight_accuracy * (site.best_miou - o.accuracy_miou)
+    o.reward_carbon, o.reward_slo_miss, o.reward_latency_excess, o.reward_accuracy = carbon, miss, excess, accuracy
+    o.reward = carbon + miss + excess + accuracy
 
 
 @inlined
 def commit(
     site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, servers: Any, known_at: Any, miss: Any, worlds: Any,
-    payload_kb: float, o: Any, x: Any,
+    payload_kb: float, o: Any, effect: tuple,
 ) -> None:  # fmt: skip
-    """Write what the chosen placement changes; ``known_at`` and ``miss`` are by request (B, N + 1)."""
-    now, node = e.issued_ms, nodes[b, p.node]
+    """Write what the chosen placement changes (``effect`` of `serve`); ``known_at`` and ``miss`` are by request (N + 1, B)."""
+    now, latency, node = e.issued_ms, o.latency_ms, nodes[b, p.node]
+    sent, arrival, passed, own_work, device_done, tail_until, connection, server = effect
     if p.remote == 1:
         link = links[b, p.link]
-        link.free_ms = x.sent_ms
+        link.free_ms = sent
         # What the device believes of its own queues: it knows neither true rates nor true service times.
         link.believed_ms = max(link.believed_ms, now) + payload_kb * worlds[b, site.row_believed_rate + p.link]
     else:
         slower = site.slowdown if e.throttled > 0.0 else 1.0
-        e.device_free_ms = x.device_done_ms
+        e.device_free_ms = device_done
         e.believed_device_ms = max(e.believed_device_ms, now) + worlds[b, site.row_believed] * slower
     for k in range(p.first_server, p.first_server + p.servers):
-        servers[b, k] = max(servers[b, k] - x.passed_ms, 0.0)
-    servers[b, x.server] = x.own_work_ms
-    node.position_ms = max(x.arrival_ms, node.position_ms)
-    node.connection = x.connection
-    node.done_ms, node.pending_ms = now + o.latency_ms, o.latency_ms
-    e.tail_until_ms = x.tail_until_ms
+        servers[b, k] = max(servers[b, k] - passed, 0.0)
+    servers[b, server] = own_work
+    node.position_ms = max(arrival, node.position_ms)
+    node.connection = connection
+    node.done_ms, node.pending_ms = now + latency, latency
+    e.tail_until_ms = tail_until
     # A miss is known when the answer comes or the deadline passes, whichever is first.
-    known_at[b, e.n] = now + min(o.latency_ms, site.slo_ms)
-    miss[b, e.n] = o.missed
+    known_at[e.n, b] = now + min(latency, site.slo_ms)
+    miss[e.n, b] = o.missed
 
 
 @inlined
@@ -190,9 +197,10 @@ def advance(site: Any, e: Any, b: int, nodes: Any, known_at: Any, miss: Any, nex
             e.throttled = 0.0
     e.previous_ms, e.issued_ms = e.issued_ms, next_issue_ms
     e.n += 1
-    while e.next_known < e.n and known_at[b, e.next_known] <= next_issue_ms:
-        e.spent_misses += miss[b, e.next_known]
-        e.recent_miss += RECENT_WEIGHT * (miss[b, e.next_known] - e.recent_miss)
+    while e.next_known < e.n and known_at[e.next_known, b] <= next_issue_ms:
+        missed = miss[e.next_known, b]
+        e.spent_misses += missed
+        e.recent_miss += RECENT_WEIGHT * (missed - e.recent_miss)
         e.next_known += 1
     for k in range(1, site.nodes):
         node = nodes[b, k]

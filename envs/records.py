@@ -19,7 +19,7 @@ def _record(floats: str, integers: str = "") -> np.dtype:
 PLACEMENT = _record(
     "extra_rtt_ms device_j server_fixed_j server_each_j network_j_per_kb server_idle_w accuracy_miou batch_share "
     "idle_reset_ms",
-    "remote node link tcp shared batches service jitter extra_rtts next_state segment_bin bank_wait bank_batch "
+    "remote node link tcp shared batches service jitter recovery segment_bin bank "
     "bank_idle idle_per_round background state_stride segment_stride path_stride initial_state tick_bits first_server "
     "servers",
 )
@@ -55,8 +55,4 @@ OUTCOME = _record(
     "placement missed",
 )
 
-# What a placement changes, worked out before it is chosen.
-EFFECT = _record("sent_ms arrival_ms passed_ms own_work_ms device_done_ms tail_until_ms", "connection server")
-
 LONG_AGO_MS = -1e9
-NEVER_MS = 1e18

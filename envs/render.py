@@ -44,8 +44,8 @@ class EpisodeView:
             misses = np.mean(np.array(self.latency_ms) > self.slo.latency_ms)
             p95 = np.quantile(self.latency_ms, self.slo.quantile)
             lines.append(
-                f"p{100 * self.slo.quantile:.0f} {p95:.1f} ms (SLO {self.slo.latency_ms:g} ms), misses {misses:.1%}, "
-                f"carbon {np.mean(self.carbon_mg):.3f} mg/request"
+                f"p{100 * self.slo.quantile:.0f} {p95:.1f} ms (SLO {self.slo.latency_ms:g} ms), "
+                f"misses {misses:.1%}, carbon {np.mean(self.carbon_mg):.3f} mg/request"
             )
         for n in range(max(0, len(self.latency_ms) - 10), len(self.latency_ms)):
             late = "  MISS" if self.latency_ms[n] > self.slo.latency_ms else ""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from .recorder import Recorder
 from .schema import Scenario
@@ -66,7 +67,7 @@ class Sb3VecEnv(VecEnv):
         """Keep the actions for `step_wait`."""
         self._actions = np.asarray(actions, dtype=np.int64)
 
-    def step_wait(self):  # noqa: ANN201 - SB3's VecEnvStepReturn
+    def step_wait(self) -> VecEnvStepReturn:
         """Place the waiting requests; finished episodes restart at once."""
         result = self.simulator.step(self._actions)
         self._recorder.add(result.outcome)
@@ -112,7 +113,7 @@ class Sb3VecEnv(VecEnv):
         """Episodes are not wrapped one by one."""
         return [False] * len(self._indices(indices))
 
-    def _indices(self, indices: None | int | Iterable[int]) -> list[int]:
+    def _indices(self, indices: int | Iterable[int] | None) -> list[int]:
         if indices is None:
             return list(range(self.num_envs))
         return [indices] if isinstance(indices, int) else list(indices)

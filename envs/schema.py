@@ -8,26 +8,44 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Percent = Annotated[float, Field(ge=0, le=100)]
+from .errors import nearest
+from .schema_base import LOCAL, Fraction, NonNegative, Percent, Positive, Strict, check_order
+from .schema_links import (
+    GeneratedLink,
+    Link,
+    LinkPhase,
+    LinkSource,
+    PhasedLink,
+    TraceLink,
+    Transfer,
+    UplinkRange,
+)
+from .schema_nodes import (
+    Background,
+    Batching,
+    Burst,
+    Device,
+    LoadPhase,
+    Node,
+    Placement,
+    Radio,
+    Service,
+    Throttling,
+)
+from .schema_zones import ConstantZone, GeneratedZone, SameZone, TraceZone, Zone
 
 SCHEMA_VERSION = "carbonpilot/scenario/1"
-LOCAL = "local"  # node 0, the device itself
 
-
-class Strict(BaseModel):
-    """A record that refuses unknown keys and never changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _ordered(low: float, high: float, what: str) -> None:
-    if low > high:
-        raise ValueError(f"{what}: low ({low}) must not exceed high ({high})")
+__all__ = [
+    "LOCAL", "SCHEMA_VERSION", "Arrivals", "Background", "Batching", "Burst", "ClosedLoop",
+    "ConstantZone", "Device", "Episode", "Fraction", "GeneratedLink", "GeneratedZone", "Link",
+    "LinkPhase", "LinkSource", "LoadPhase", "Node", "NonNegative", "Payload", "Percent", "Periodic",
+    "PhasedLink", "Placement", "Poisson", "Positive", "Radio", "RewardWeights", "SameZone", "Scenario",
+    "Service", "Slo", "Strict", "Telemetry", "Throttling", "TraceArrivals", "TraceLink", "TraceZone",
+    "Transfer", "UplinkRange", "Wishes", "Zone",
+]  # fmt: skip
 
 
 class Slo(Strict):
@@ -59,7 +77,7 @@ class Periodic(Strict):
 
     @model_validator(mode="after")
     def _order(self) -> Periodic:
-        _ordered(self.low_per_s, self.high_per_s, "arrival rate")
+        check_order(self.low_per_s, self.high_per_s, "arrival rate")
         return self
 
 
@@ -72,7 +90,7 @@ class Poisson(Strict):
 
     @model_validator(mode="after")
     def _order(self) -> Poisson:
-        _ordered(self.low_per_s, self.high_per_s, "arrival rate")
+        check_order(self.low_per_s, self.high_per_s, "arrival rate")
         return self
 
 
@@ -95,235 +113,8 @@ class Payload(Strict):
 
     @model_validator(mode="after")
     def _order(self) -> Payload:
-        _ordered(self.low_kb, self.high_kb, "payload")
+        check_order(self.low_kb, self.high_kb, "payload")
         return self
-
-
-class LinkPhase(Strict):
-    """A stretch of constant link conditions. ``until`` counts seconds, or requests with the request clock."""
-
-    until: Positive | None = None  # none: to the end of the episode
-    rtt_ms: NonNegative
-    jitter_ms: NonNegative  # scale of the jitter distribution
-    loss_pct: Percent
-    rate_mbps: Positive
-
-
-class PhasedLink(Strict):
-    """A link that is constant in stretches, as the papers' emulated profiles are."""
-
-    kind: Literal["phases"]
-    phases: Annotated[list[LinkPhase], Field(min_length=1)]
-
-
-class UplinkRange(Strict):
-    """Uplink rate: episode median drawn log-uniformly between the bounds."""
-
-    low_mbps: Positive
-    high_mbps: Positive
-
-    @model_validator(mode="after")
-    def _order(self) -> UplinkRange:
-        _ordered(self.low_mbps, self.high_mbps, "uplink median")
-        return self
-
-
-class GeneratedLink(Strict):
-    """A link made by the regime-switching generator; the family is drawn per episode by weight."""
-
-    kind: Literal["generated"]
-    families: dict[str, Positive]  # name of a file in configs/links -> weight
-    uplink_median: UplinkRange
-
-
-class TraceLink(Strict):
-    """A link read from recorded files: RTT and loss from one, the shape of the uplink from another."""
-
-    kind: Literal["traces"]
-    training: Annotated[list[str], Field(min_length=1)]  # globs below the trace folder, FILE or FILE@0.0-0.6
-    evaluation: Annotated[list[str], Field(min_length=1)]
-    uplink_median: UplinkRange
-
-
-LinkSource = Annotated[PhasedLink | GeneratedLink | TraceLink, Field(discriminator="kind")]
-
-
-class Transfer(Strict):
-    """How long an upload takes beyond one RTT and its bytes at the link's rate."""
-
-    model: Literal["tcp", "empirical"]
-    congestion_control: Literal["bbr", "cubic"] | None = None
-    jitter: Literal["normal", "empirical"]
-    # Quantiles of the standardised jitter, evenly spaced from 0 to 1 (empirical only).
-    jitter_quantiles: list[float] | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Transfer:
-        if (self.model == "tcp") != (self.congestion_control is not None):
-            raise ValueError("congestion_control is needed with model tcp and meaningless with empirical")
-        if (self.jitter == "empirical") != (self.jitter_quantiles is not None):
-            raise ValueError("jitter_quantiles is needed with jitter empirical and meaningless otherwise")
-        return self
-
-
-class Link(Strict):
-    """An access link: what it does, how transfers behave on it, what a bit costs."""
-
-    source: LinkSource
-    transfer: Transfer
-    network_energy_nj_per_bit: NonNegative
-    network_zone: str  # the grid zone that powers the network
-
-
-class Batching(Strict):
-    """Triton's dynamic batcher: a batch of b takes service x (1 + marginal_service_share x (b - 1))."""
-
-    max_batch: Annotated[int, Field(ge=1, le=64)]
-    queue_delay_ms: NonNegative
-    marginal_service_share: Fraction
-
-
-class Burst(Strict):
-    """Short rises of the background load."""
-
-    per_minute: NonNegative
-    low_load: Fraction
-    high_load: Fraction
-    low_s: Positive
-    high_s: Positive
-
-
-class LoadPhase(Strict):
-    """A stretch of constant background load (share of the node's capacity)."""
-
-    until: Positive | None = None
-    load: Annotated[float, Field(ge=0, lt=1)]
-
-
-class Background(Strict):
-    """Other tenants of a node: Poisson requests whose offered load changes each second."""
-
-    service_ms: Positive
-    service_distribution: Literal["deterministic", "exponential"]
-    mean_low_load: Fraction | None = None
-    mean_high_load: Fraction | None = None
-    ar1_per_s: Fraction | None = None  # correlation of the load from one second to the next
-    sigma_load: NonNegative | None = None  # standard deviation of the load around its mean
-    bursts: Burst | None = None
-    phases: list[LoadPhase] | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Background:
-        random_form = [self.mean_low_load, self.mean_high_load, self.ar1_per_s, self.sigma_load]
-        if (self.phases is None) == any(v is None for v in random_form):
-            raise ValueError(
-                "give either phases, or all of mean_low_load, mean_high_load, ar1_per_s, sigma_load"
-            )
-        return self
-
-
-class Node(Strict):
-    """A remote server."""
-
-    link: str
-    extra_rtt_ms: NonNegative
-    zone: str
-    pue: Annotated[float, Field(ge=1)]
-    parallelism: Annotated[int, Field(ge=1, le=64)]
-    idle_power_w: NonNegative
-    batching: Batching | None = None
-    background: Background | None = None
-
-
-class Throttling(Strict):
-    """Device slows down while a low-pass of its utilisation plus a hidden ambient offset is high."""
-
-    slowdown: Annotated[float, Field(ge=1)]
-    time_constant_s: Positive
-    hot_utilisation: Fraction
-    cool_utilisation: Fraction
-    ambient_spread: NonNegative  # hidden per-episode offset, uniform +- this
-
-
-class Radio(Strict):
-    """Radio power while sending and in the tail after it."""
-
-    transmit_power_w: NonNegative
-    tail_power_w: NonNegative
-    tail_s: NonNegative
-
-
-class Device(Strict):
-    """The camera device, node 0."""
-
-    zone: str
-    idle_power_w: NonNegative
-    throttling: Throttling | None = None
-    radio: Radio | None = None
-
-
-class Service(Strict):
-    """Service time of one request alone on the node."""
-
-    distribution: Literal["deterministic", "lognormal", "exponential"]
-    mean_ms: Positive | None = None  # deterministic, exponential
-    p50_ms: Positive | None = None  # lognormal
-    p95_ms: Positive | None = None  # lognormal
-
-    @model_validator(mode="after")
-    def _complete(self) -> Service:
-        if self.distribution == "lognormal":
-            if self.p50_ms is None or self.p95_ms is None or self.mean_ms is not None:
-                raise ValueError("lognormal needs p50_ms and p95_ms, not mean_ms")
-            _ordered(self.p50_ms, self.p95_ms, "lognormal p50_ms to p95_ms")
-        elif self.mean_ms is None or self.p50_ms is not None or self.p95_ms is not None:
-            raise ValueError(f"{self.distribution} needs mean_ms, not p50_ms or p95_ms")
-        return self
-
-
-class Placement(Strict):
-    """A (node, model) pair: one action."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    node: str  # "local" or a key of nodes
-    model: str
-    service: Service
-    active_energy_j: NonNegative  # above idle, one request alone
-    batched_energy_j: NonNegative | None = None  # what one more request in a batch adds (with batching)
-    accuracy_miou: Percent
-
-
-class ConstantZone(Strict):
-    """A grid zone of constant intensity."""
-
-    kind: Literal["constant"]
-    carbon_g_per_kwh: NonNegative
-
-
-class GeneratedZone(Strict):
-    """A grid zone made by the daily-and-seasonal generator; the region is drawn per episode."""
-
-    kind: Literal["generated"]
-    regions: Annotated[list[str], Field(min_length=1)]  # names of files in configs/zones
-
-
-class TraceZone(Strict):
-    """A grid zone read from an hourly file, drawn per episode from the list."""
-
-    kind: Literal["traces"]
-    files: Annotated[list[str], Field(min_length=1)]  # globs below the trace folder
-    training_before: str  # ISO 8601 UTC: hours before it are for training
-    evaluation_from: str  # hours from here on are for evaluation
-
-
-class SameZone(Strict):
-    """A zone that is another zone: the edge server usually stands in the device's grid."""
-
-    kind: Literal["same_as"]
-    zone: str
-
-
-Zone = Annotated[ConstantZone | GeneratedZone | TraceZone | SameZone, Field(discriminator="kind")]
 
 
 class Telemetry(Strict):
@@ -339,7 +130,7 @@ class Telemetry(Strict):
 
     @model_validator(mode="after")
     def _order(self) -> Telemetry:
-        _ordered(self.load_delay_low_s, self.load_delay_high_s, "load delay")
+        check_order(self.load_delay_low_s, self.load_delay_high_s, "load delay")
         return self
 
 
@@ -417,7 +208,5 @@ class Scenario(Strict):
 
 
 def _known(path: str, name: str, known: dict) -> None:
-    from .errors import nearest
-
     if name not in known:
         raise ValueError(f"{path}: '{name}' is not defined.{nearest(name, known)} Known: {sorted(known)}")

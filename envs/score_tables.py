@@ -12,6 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from .compiling import compiled
 from .world_types import F32
 
 SCORES = np.linspace(-3.0, 3.0, 25)
@@ -89,13 +90,17 @@ def smoothed_paths(innovations: F32, start: F32, slow: F32, smoothing: F32) -> F
     x = start[0].copy()
     y = shared * x + np.sqrt(np.maximum(np.float32(1.0) - shared * shared, np.float32(0.0))) * start[1]
     pushes = innovations * np.sqrt(np.float32(1.0) - slow * slow)
-    scratch = np.empty_like(x)
-    paths = np.empty_like(pushes)
-    for t in range(len(pushes)):
-        np.multiply(x, slow, out=x)
-        np.add(x, pushes[t], out=x)
-        np.multiply(y, smoothing, out=y)
-        np.multiply(x, gain, out=scratch)
-        np.add(y, scratch, out=y)
-        paths[t] = y
+    columns = (np.ascontiguousarray(np.broadcast_to(v, x.shape), dtype=np.float32).ravel() for v in (slow, smoothing, gain))
+    paths = np.ascontiguousarray(pushes)
+    _follow(paths.reshape(len(paths), -1), x.ravel(), y.ravel(), *columns)
     return paths
+
+
+@compiled
+def _follow(paths: F32, x: F32, y: F32, slow: F32, smoothing: F32, gain: F32) -> None:
+    """Turn pushes (S, C) into the paths that they drive, in place, from the states x and y (C,)."""
+    for t in range(paths.shape[0]):
+        for c in range(paths.shape[1]):
+            x[c] = x[c] * slow[c] + paths[t, c]
+            y[c] = y[c] * smoothing[c] + x[c] * gain[c]
+            paths[t, c] = y[c]

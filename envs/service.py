@@ -22,7 +22,8 @@ def lognormal_sigma(p50_ms: float, p95_ms: float) -> float:
 def mean_ms(service: Service) -> float:
     """Mean service time, ms."""
     if service.distribution == "lognormal":
-        assert service.p50_ms is not None and service.p95_ms is not None  # the schema says so
+        assert service.p50_ms is not None  # the schema says so, here and below
+        assert service.p95_ms is not None
         return service.p50_ms * math.exp(lognormal_sigma(service.p50_ms, service.p95_ms) ** 2 / 2)
     assert service.mean_ms is not None
     return service.mean_ms
@@ -40,7 +41,8 @@ def quantile_table(service: Service, size: int = 1 << SERVICE_BITS) -> npt.NDArr
     if service.distribution == "exponential":
         table = -np.log1p(-middle)
     else:
-        assert service.p50_ms is not None and service.p95_ms is not None
+        assert service.p50_ms is not None
+        assert service.p95_ms is not None
         normal = np.array([NormalDist().inv_cdf(q) for q in middle])
         table = np.exp(lognormal_sigma(service.p50_ms, service.p95_ms) * normal)
     return table * (mean_ms(service) / table.mean())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .compiling import entry_point
+from .compiling import COMPILED, entry_point
 from .constants import Constants
 from .errors import InputError
 from .kernel import observe_all, preview_all, step_all
@@ -84,7 +84,7 @@ class Simulator:
         self.placement_names = self.site.placement_names
         self.requests = scenario.episode.requests
         table = self.table
-        self._encoding = (1.0 / table.scale.astype(float), table.low.astype(float), table.high.astype(float))
+        self._encoding = (np.float32(1.0) / table.scale, table.low, table.high)
         self._all_allowed = np.ones((batch, len(self.placement_names)), dtype=bool)
         self._all_allowed.flags.writeable = False
 
@@ -144,7 +144,8 @@ class Simulator:
         records = np.empty(self.batch, OUTCOME)
         observation = np.empty((self.batch, len(self.table)), dtype=np.float32)
         truncated = np.empty(self.batch, dtype=np.bool_)
-        _compiled_step(*self._arguments, actions, records, observation, truncated)
+        filled = records if COMPILED else records.view(np.recarray)  # plain Python needs the fields as attributes
+        _compiled_step(*self._arguments, actions, filled, observation, truncated)
         return StepResult(observation, records["reward"], truncated, Outcome(records))
 
     def _check(self, actions: npt.NDArray[np.int64]) -> None:

@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .constants import Constants
-from .records import EPISODE, LINK, LONG_AGO_MS, NEVER_MS, NODE
+from .records import EPISODE, LINK, LONG_AGO_MS, NODE
 from .site import Site
 from .tape import Tape
 
 
 class State:
-    """Records by episode (B,), link (B, L), node (B, K), server (B, Q), misses by request (B, N + 1), world (B, R)."""
+    """Records by episode (B,), link (B, L), node (B, K), server (B, Q), misses by request (N + 1, B), world (B, R)."""
 
     def __init__(self, site: Site, constants: Constants, tape: Tape) -> None:
         """Start with empty queues, a cool device and fresh connections."""
@@ -27,8 +27,9 @@ class State:
         for p in constants.placements:
             self.nodes.connection[:, p.node] = p.initial_state
         self.servers = np.zeros((batch, constants.server_count))
-        self.known_at = np.full((batch, requests + 1), NEVER_MS)
-        self.miss = np.zeros((batch, requests + 1))
+        # By request first: episodes run abreast, so a step then touches few pages. Written before they are read.
+        self.known_at = np.empty((requests + 1, batch))
+        self.miss = np.empty((requests + 1, batch), dtype=np.int8)
         # The tape's rows of each episode's present second.
         self.episodes.row = -1
         self.world = np.zeros((batch, site.rows.count), dtype=np.float32)
@@ -37,4 +38,5 @@ class State:
     def copy_episodes(self, source: State, episodes: npt.NDArray[np.intp]) -> None:
         """Overwrite some episodes with those of another state of the same site."""
         for mine, theirs in zip(self.arrays, source.arrays, strict=True):
-            mine[episodes] = theirs
+            by_request = mine is self.known_at or mine is self.miss
+            mine[(slice(None), episodes) if by_request else episodes] = theirs

@@ -13,6 +13,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from .compiling import COMPILED, compiled
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
@@ -52,6 +54,27 @@ def salt(name: str) -> np.uint64:
     return np.uint64((zlib.crc32(name.encode()) + 1) * int(GOLDEN) & 0xFFFFFFFFFFFFFFFF)
 
 
+@compiled
+def _fill_words(keys: npt.NDArray[np.uint64], index: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64]) -> None:
+    """`mix64` of every index and key into ``out`` (N, B) in one pass; only ever run compiled."""
+    for n in range(index.size):
+        for b in range(keys.size):
+            x = index[n] + keys[b]
+            x = (x ^ (x >> _S30)) * _M1
+            x = (x ^ (x >> _S27)) * _M2
+            out[n, b] = x ^ (x >> _S31)
+
+
+@compiled
+def _look_up(table: npt.NDArray[np.float32], words: npt.NDArray[np.uint64], out: npt.NDArray[np.float32]) -> None:
+    """Table entries of the four 16-bit quarters of each word (N, B) into ``out`` (4, N, B); only ever run compiled."""
+    for n in range(words.shape[0]):
+        for b in range(words.shape[1]):
+            word = words[n, b]
+            for i in range(4):
+                out[i, n, b] = table[(word >> np.uint64(16 * i)) & np.uint64(0xFFFF)]
+
+
 class Stream:
     """The draws of one source for a batch of episodes.
 
@@ -72,7 +95,11 @@ class Stream:
         n = int(np.prod(shape, dtype=np.int64)) if shape else 1
         index = np.arange(self._drawn + 1, self._drawn + 1 + n, dtype=np.uint64) * GOLDEN
         self._drawn += n
-        return mix64(index[:, None] + self.keys).reshape(*shape, self.keys.size)
+        if not COMPILED:
+            return mix64(index[:, None] + self.keys).reshape(*shape, self.keys.size)
+        words = np.empty((n, self.keys.size), dtype=np.uint64)
+        _fill_words(self.keys, index, words)
+        return words.reshape(*shape, self.keys.size)
 
     def uniform(self, *shape: int) -> npt.NDArray[np.float32]:
         """Draw float32 uniforms in [0, 1) of shape (*shape, B)."""
@@ -88,8 +115,13 @@ class Stream:
 
     def four_normals(self, *shape: int) -> npt.NDArray[np.float32]:
         """Draw four standard normals a cell (4, *shape, B) from one word: 16-bit quantiles, cut at 4.2 sigma."""
-        quarters = self.words(*shape).view(np.uint16).reshape(*shape, self.keys.size, 4)
-        out = np.empty((4, *shape, self.keys.size), dtype=np.float32)
+        words = self.words(*shape)
+        out = np.empty((4, *words.shape), dtype=np.float32)
+        if COMPILED:
+            flat = words.reshape(-1, self.keys.size)
+            _look_up(_NORMAL_TABLE, flat, out.reshape(4, *flat.shape))
+            return out
+        quarters = words.view(np.uint16).reshape(*words.shape, 4)
         for i in range(4):
             np.take(_NORMAL_TABLE, quarters[..., i], out=out[i], mode="clip")
         return out

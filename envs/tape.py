@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from .compiling import COMPILED, compiled
 from .errors import InputError
-from .link_sources import LinkRows, draw_link, require_traces
+from .link_sources import LinkRows, blocked_until_ms, draw_link, require_traces
 from .node_loads import draw_load
 from .physics import JITTER_BITS, SERVICE_BITS, TRANSFER_BITS
 from .schema import LOCAL, ClosedLoop, Periodic, Poisson, Scenario, TraceArrivals
@@ -139,7 +140,7 @@ def _fill_truth(
         rows[layout[f"{name}:rtt_ms"]] = world.rtt_ms
         rows[layout[f"{name}:jitter_ms"]] = world.jitter_ms
         rows[layout[f"{name}:ms_per_kb"]] = ms_per_kb(link.rate_mbps)
-        rows[layout[f"{name}:blocked_until_ms"]] = _blocked_until_ms(world.blocked, warmup)
+        rows[layout[f"{name}:blocked_until_ms"]] = blocked_until_ms(world.blocked, warmup)
         if transfer is not None:
             rows[layout[f"{name}:path"]] = transfer.path_bin(world.loss, link.rate_mbps, world.rtt_ms)
         rows[layout[f"{name}:network_carbon_mg_per_j"]] = grids[scenario.links[name].network_zone]
@@ -151,28 +152,28 @@ def _fill_truth(
         rows[layout[f"{name}:carbon_mg_per_j"]] = grids[node.zone]
 
 
-def _blocked_until_ms(blocked: npt.NDArray[np.bool_], warmup: int) -> F32:
-    """When a blocked second's stall ends (S, B), ms; zero where nothing is blocked."""
-    count = len(blocked)
-    out = np.zeros(blocked.shape, dtype=np.float32)
-    if not blocked.any():
-        return out
-    end = np.full(blocked.shape[1], count, dtype=np.float32)
-    for s in range(count - 1, -1, -1):
-        end = np.where(blocked[s], end, np.float32(s))
-        out[s] = np.where(blocked[s], (end - np.float32(warmup)) * np.float32(MS_PER_S), np.float32(0))
-    return out
-
-
 def _noise(stream: Stream, requests: int, placements: int) -> npt.NDArray[np.uint32]:
     """Noise words (N + 1, P, B) of as many bits as the physics uses; two placements share a 64-bit draw."""
     pairs = stream.words(requests, -(-placements // 2))
-    halves = pairs.view(np.uint32).reshape(*pairs.shape, 2)
     words = np.empty((requests, placements, stream.keys.size), dtype=np.uint32)
-    bits = SERVICE_BITS + JITTER_BITS + TRANSFER_BITS
+    unused = 32 - (SERVICE_BITS + JITTER_BITS + TRANSFER_BITS)
+    if COMPILED:
+        _split(pairs, unused, words)
+        return words
+    halves = pairs.view(np.uint32).reshape(*pairs.shape, 2)
     for p in range(placements):
-        np.right_shift(halves[:, p // 2, :, p % 2], np.uint32(32 - bits), out=words[:, p])
+        np.right_shift(halves[:, p // 2, :, p % 2], np.uint32(unused), out=words[:, p])
     return words
+
+
+@compiled
+def _split(pairs: npt.NDArray[np.uint64], unused: int, words: npt.NDArray[np.uint32]) -> None:
+    """The upper bits of the halves of each 64-bit draw, lower half first; only ever run compiled."""
+    for n in range(words.shape[0]):
+        for p in range(words.shape[1]):
+            shift = np.uint64(unused + 32 * (p % 2))
+            for b in range(words.shape[2]):
+                words[n, p, b] = np.uint32(((pairs[n, p // 2, b] >> shift) & np.uint64(0xFFFFFFFF >> unused)))
 
 
 def _payloads(scenario: Scenario, stream: Stream, requests: int) -> F32:
@@ -202,14 +203,18 @@ def _arrivals(
 
 
 def _running_sum(gaps: F32) -> npt.NDArray[np.float64]:
-    """Cumulated sum down the rows in double precision, row by row: far faster than cumsum for wide batches."""
+    """Cumulated sum down the rows in double precision."""
     out = np.empty(gaps.shape, dtype=np.float64)
-    if gaps.shape[1] < 16:
-        return np.cumsum(gaps, axis=0, dtype=np.float64, out=out)
-    out[0] = gaps[0]
-    for n in range(1, len(gaps)):
-        np.add(out[n - 1], gaps[n], out=out[n])
+    _add_up(np.ascontiguousarray(gaps, dtype=np.float32), out)
     return out
+
+
+@compiled
+def _add_up(gaps: F32, out: npt.NDArray[np.float64]) -> None:
+    out[0] = gaps[0]
+    for n in range(1, gaps.shape[0]):
+        for b in range(gaps.shape[1]):
+            out[n, b] = out[n - 1, b] + gaps[n, b]
 
 
 def _trace_arrivals(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .compiling import compiled
 from .link_sources import LinkRows
 from .node_bank import NodeBank
 from .schema import LOCAL, Scenario
@@ -16,7 +17,7 @@ from .site import Site
 from .streams import Stream
 from .units import MG_PER_J_PER_G_PER_KWH, network_energy_j
 from .world_types import F32
-from .zone_sources import ZoneRows
+from .zone_sources import ZoneRows, pick_rows
 
 SMOOTHING = np.float32(0.3)  # weight of the newest probe, assumed
 BELIEVED_TOP_LOAD = np.float32(0.95)  # beyond it a textbook wait explodes
@@ -72,32 +73,45 @@ def _probe_link(name: str, link: LinkRows, scenario: Scenario, stream: Stream) -
     probed += world.jitter_ms * np.abs(noise[1])
     rate = link.rate_mbps * np.exp(np.float32(spec.uplink_noise_fraction) * noise[2])
     every = max(1, round(spec.probe_interval_s)) if scenario.world_clock == "time" else 1
-    last, smooth = probed[0].copy(), probed[0].copy()
-    deviation, loss = np.zeros(batch, np.float32), np.zeros(batch, np.float32)
-    uplink, age = rate[0].copy(), np.zeros(batch, np.float32)
-    out = {k: np.empty((count, batch), np.float32) for k in ("last", "smooth", "dev", "loss", "uplink", "age")}
-    lost_share = np.where(world.blocked, np.float32(100.0), world.loss * np.float32(100.0))
-    for s in range(count):
-        for key, value in zip(out, (last, smooth, deviation, loss, uplink, age), strict=True):
-            out[key][s] = value
-        age = age + np.float32(1)
-        if s % every == 0:
-            fine = ~world.blocked[s]
-            error = probed[s] - smooth
-            last = np.where(fine, probed[s], last)
-            smooth = np.where(fine, smooth + SMOOTHING * error, smooth)
-            deviation = np.where(fine, deviation + SMOOTHING * (np.abs(error) - deviation), deviation)
-            uplink = np.where(fine, uplink + SMOOTHING * (rate[s] - uplink), uplink)
-            loss = loss + SMOOTHING * (lost_share[s] - loss)
-            age = np.where(fine, np.float32(0), age)
+    out = np.empty((6, count, batch), np.float32)
+    _follow(probed, rate, world.blocked, np.ascontiguousarray(world.loss), every, out)
     return {
-        f"{name}_rtt_ms": out["smooth"],
-        f"{name}_rtt_last_ms": out["last"],
-        f"{name}_rtt_deviation_ms": out["dev"],
-        f"{name}_loss_pct": out["loss"],
-        f"{name}_uplink_mbps": out["uplink"],
-        f"{name}_probe_age_s": out["age"],
+        f"{name}_rtt_ms": out[1],
+        f"{name}_rtt_last_ms": out[0],
+        f"{name}_rtt_deviation_ms": out[2],
+        f"{name}_loss_pct": out[3],
+        f"{name}_uplink_mbps": out[4],
+        f"{name}_probe_age_s": out[5],
     }
+
+
+@compiled
+def _follow(probed: F32, rate: F32, blocked: np.ndarray, loss: F32, every: int, out: F32) -> None:
+    """What the device makes of the probes (S, B): last, smooth, deviation, loss (%), rate, age (6, S, B).
+
+    A blocked second answers nothing but counts as lost.
+    """
+    out[:, 0] = 0.0
+    for b in range(probed.shape[1]):
+        out[0, 0, b] = out[1, 0, b] = probed[0, b]
+        out[4, 0, b] = rate[0, b]
+    for s in range(probed.shape[0] - 1):
+        for b in range(probed.shape[1]):
+            last, smooth, deviation, lost, uplink = out[0, s, b], out[1, s, b], out[2, s, b], out[3, s, b], out[4, s, b]
+            age = out[5, s, b] + np.float32(1.0)
+            if s % every == 0:
+                share = np.float32(1.0) if blocked[s, b] else loss[s, b]
+                lost += SMOOTHING * (np.float32(100.0) * share - lost)
+                if not blocked[s, b]:
+                    last = probed[s, b]
+                    error = last - smooth
+                    smooth += SMOOTHING * error
+                    deviation += SMOOTHING * (abs(error) - deviation)
+                    uplink += SMOOTHING * (rate[s, b] - uplink)
+                    age = np.float32(0.0)
+            n = s + 1
+            out[0, n, b], out[1, n, b], out[2, n, b], out[3, n, b], out[4, n, b] = last, smooth, deviation, lost, uplink
+            out[5, n, b] = age
 
 
 def _probe_load(name: str, load: F32, scenario: Scenario, stream: Stream) -> dict[str, F32]:
@@ -109,7 +123,8 @@ def _probe_load(name: str, load: F32, scenario: Scenario, stream: Stream) -> dic
     if scenario.world_clock == "request":
         delay = np.ones(batch, np.int64)
     source = np.maximum(np.arange(count)[:, None] - np.maximum(delay, 1), 0)
-    seen = np.take_along_axis(load, source, axis=0)
+    seen = np.empty_like(load)
+    pick_rows(load, source, seen)
     seen = np.clip(seen + np.float32(spec.load_noise) * stream.four_normals(count)[0], 0, 2)
     return {f"{name}_load": seen, f"{name}_load_age_s": np.broadcast_to(delay.astype(np.float32), load.shape)}
 

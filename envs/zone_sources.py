@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .compiling import compiled
 from .link_sources import require_traces
 from .schema import ConstantZone, GeneratedZone, SameZone, Scenario, TraceZone
 from .streams import Stream
@@ -47,8 +48,20 @@ def draw_zones(
             out[name] = (flat, flat)
             continue
         hourly = _hourly(zone, Stream(keys, f"zone:{name}"), start_hour, hours, part, traces_dir)
-        out[name] = (np.take_along_axis(hourly, now, axis=0), np.take_along_axis(hourly, shown, axis=0))
+        truth, feed = np.empty((rows, keys.size), np.float32), np.empty((rows, keys.size), np.float32)
+        hourly = np.ascontiguousarray(hourly, dtype=np.float32)
+        pick_rows(hourly, now, truth)
+        pick_rows(hourly, shown, feed)
+        out[name] = (truth, feed)
     return {n: out[z.zone] if isinstance(z, SameZone) else out[n] for n, z in scenario.zones.items()}
+
+
+@compiled
+def pick_rows(table: F32, row: np.ndarray, out: F32) -> None:
+    """Each episode's value in a row of its own: out[s, b] = table[row[s, b], b]."""
+    for s in range(row.shape[0]):
+        for b in range(row.shape[1]):
+            out[s, b] = table[row[s, b], b]
 
 
 def _start_hour(clock: Stream, part: str) -> np.ndarray:

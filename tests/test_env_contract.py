@@ -1,4 +1,4 @@
-"""Every registered id passes both checkers without warnings; vector = single; golden tapes pin each version."""
+"""Every registered id passes both checkers without warnings; vector = single; golden tapes pin versions."""
 
 import hashlib
 import json
@@ -57,7 +57,8 @@ def test_golden_tapes(env_id):
     found = {"observations": digest.hexdigest(), "reward_sum": round(sum(rewards), 3)}
     known = json.loads(GOLDEN.read_text())
     assert env_id in known, f"new id: add {json.dumps({env_id: found})} to {GOLDEN.name}"
-    assert found == known[env_id], "behaviour changed: register a new version, or say in the CHANGELOG why not"
+    changed = "behaviour changed: register a new version, or say in the CHANGELOG why not"
+    assert found == known[env_id], changed
 
 
 def test_make_vec_gives_the_native_vector_environment():
@@ -143,7 +144,7 @@ def test_sb3_adapter_reports_episodes_and_restarts():
     env = VecMonitor(make_sb3_env(short(), 4, seed=0))
     first = env.reset()
     for n in range(30):
-        observation, reward, done, infos = env.step(np.full(4, n % 5))
+        observation, _, done, infos = env.step(np.full(4, n % 5))
     assert done.all()
     assert observation.shape == first.shape
     for info in infos:

@@ -27,8 +27,7 @@ ASK_ORACLE = {
     "agents.benchmark",
     "agents.evaluation",
     "agents.imitation",
-    "agents.policy_registry",  # finds the oracle by its name, for benchmark
-    "agents.training_evaluation",  # the share of the oracle's saving, in TensorBoard
+    "agents.policy_registry",  # finds the oracle by its name, for benchmark and the evaluation in training
 }
 # What the device runtime may use of agents; the rest of agents may need torch.
 FOR_DEVICE = {"agents.policy", "agents.frozen", "agents.bundle", "agents.compatibility"}

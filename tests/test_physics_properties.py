@@ -1,6 +1,7 @@
-"""Conservation, monotonicity, causality, reproducibility and batch = single, on the flagship and random scenarios."""
+"""Conservation, monotonicity, causality, reproducibility, batch = single: flagship and random scenarios."""
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -72,7 +73,8 @@ def assert_single_equals_batch(scenario, batch=3):
 def assert_conserved(outcomes, scenario):
     weights = scenario.reward
     for o in outcomes:
-        np.testing.assert_allclose(sum(getattr(o, t) for t in LATENCY_TERMS), o.latency_ms, rtol=1e-9, atol=1e-9)
+        latency = sum(getattr(o, t) for t in LATENCY_TERMS)
+        np.testing.assert_allclose(latency, o.latency_ms, rtol=1e-9, atol=1e-9)
         for term in (*LATENCY_TERMS, *MARGINAL_ENERGY_TERMS, *IDLE_ENERGY_TERMS):
             assert np.all(np.asarray(getattr(o, term)) >= 0), term
         marginal = sum(getattr(o, t) for t in MARGINAL_ENERGY_TERMS)
@@ -146,7 +148,8 @@ def test_observations_do_not_depend_on_what_comes_later(metro, n):
 
 
 def mean_latency(scenario, placement, batch=48):
-    _, _, outcomes, _ = run(scenario, np.arange(batch), np.full((scenario.episode.requests, batch), placement))
+    actions = np.full((scenario.episode.requests, batch), placement)
+    _, _, outcomes, _ = run(scenario, np.arange(batch), actions)
     return float(np.mean([o.latency_ms for o in outcomes]))
 
 
@@ -166,7 +169,7 @@ def with_link(tiny, **phase):
 )
 def test_worse_links_are_never_faster(tiny, key, values):
     latencies = [mean_latency(with_link(tiny, **{key: v}), 1) for v in values]
-    assert all(b >= a for a, b in zip(latencies, latencies[1:], strict=False)), latencies
+    assert all(b >= a for a, b in pairwise(latencies)), latencies
     assert latencies[-1] > latencies[0] + 5
 
 
@@ -186,7 +189,7 @@ def test_more_load_or_distance_is_never_faster(tiny):
 
     for key, values in (("load", [0.0, 0.3, 0.6, 0.9]), ("extra_rtt_ms", [0, 12, 25, 50])):
         latencies = [at(**{key: v}) for v in values]
-        assert all(b >= a for a, b in zip(latencies, latencies[1:], strict=False)), (key, latencies)
+        assert all(b >= a for a, b in pairwise(latencies)), (key, latencies)
         assert latencies[-1] > latencies[0]
 
 
@@ -194,7 +197,8 @@ def test_more_load_or_distance_is_never_faster(tiny):
 def test_a_larger_payload_is_never_faster(metro, after):
     """From the same state: what the waiting request would take at growing sizes, on average over episodes.
 
-    (Over a whole episode larger uploads can teach BBR a higher bandwidth, as they do in the recorded transfers.)
+    (Over a whole episode larger uploads can teach BBR a higher bandwidth, as they do in the recorded
+    transfers.)
     """
     sim = Simulator(metro, 256)
     sim.reset(np.arange(256))
@@ -253,6 +257,11 @@ def scenarios(draw):
         if tcp
         else {"model": "empirical", "jitter": "normal"}
     )
+    batcher = {"max_batch": 4, "queue_delay_ms": 2, "marginal_service_share": 0.3}
+    throttling = {
+        "slowdown": 1.3, "time_constant_s": 5, "hot_utilisation": 0.5, "cool_utilisation": 0.4,
+        "ambient_spread": 0.1,
+    }  # fmt: skip
     nodes, placements = {}, [
         {
             "name": "local", "node": "local", "model": "m", "accuracy_miou": 70,
@@ -261,7 +270,7 @@ def scenarios(draw):
         }
     ]  # fmt: skip
     for i in range(draw(st.integers(1, 3))):
-        batching = draw(st.sampled_from([None, {"max_batch": 4, "queue_delay_ms": 2, "marginal_service_share": 0.3}]))
+        batching = draw(st.sampled_from([None, batcher]))
         background = draw(
             st.sampled_from(
                 [None, {"service_ms": 15, "service_distribution": "exponential", "phases": [{"load": 0.5}]}]
@@ -274,7 +283,9 @@ def scenarios(draw):
         }  # fmt: skip
         placement = {
             "name": f"p{i}", "node": f"n{i}", "model": "m", "accuracy_miou": 80,
-            "service": {"distribution": draw(st.sampled_from(["deterministic", "exponential"])), "mean_ms": 20},
+            "service": {
+                "distribution": draw(st.sampled_from(["deterministic", "exponential"])), "mean_ms": 20,
+            },
             "active_energy_j": 9,
         }  # fmt: skip
         placements.append(placement | ({"batched_energy_j": 2} if batching else {}))
@@ -297,21 +308,23 @@ def scenarios(draw):
         "payload": {"low_kb": 5, "high_kb": 5 + number(0, 200)},
         "device": {
             "zone": "a", "idle_power_w": 5,
-            "throttling": draw(st.sampled_from([None, {"slowdown": 1.3, "time_constant_s": 5, "hot_utilisation": 0.5,
-                                                       "cool_utilisation": 0.4, "ambient_spread": 0.1}])),
+            "throttling": draw(st.sampled_from([None, throttling])),
             "radio": draw(st.sampled_from([None, {"transmit_power_w": 2, "tail_power_w": 1, "tail_s": 2}])),
         },
         "links": {
             "up": {
                 "source": {"kind": "phases", "phases": [
-                    {"until": 10, "rtt_ms": number(0, 80), "jitter_ms": number(0, 20), "loss_pct": number(0, 10),
-                     "rate_mbps": 1 + number(0, 100)},
+                    {"until": 10, "rtt_ms": number(0, 80), "jitter_ms": number(0, 20),
+                     "loss_pct": number(0, 10), "rate_mbps": 1 + number(0, 100)},
                     {"rtt_ms": 10, "jitter_ms": 0, "loss_pct": 0, "rate_mbps": 50}]},
                 "transfer": transfer, "network_energy_nj_per_bit": 10, "network_zone": "a",
             }
         },
         "nodes": nodes, "placements": placements,
-        "zones": {"a": {"kind": "constant", "carbon_g_per_kwh": 300}, "b": {"kind": "constant", "carbon_g_per_kwh": 50}},
+        "zones": {
+            "a": {"kind": "constant", "carbon_g_per_kwh": 300},
+            "b": {"kind": "constant", "carbon_g_per_kwh": 50},
+        },
         "telemetry": {"probe_interval_s": 1, "rtt_noise_fraction": 0.1, "uplink_noise_fraction": 0.1,
                       "load_delay_low_s": 1, "load_delay_high_s": 3, "load_noise": 0.05, "feed_delay_h": 1},
     }  # fmt: skip

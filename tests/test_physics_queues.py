@@ -12,9 +12,7 @@ BATCH = 160
 WARM = 400  # requests until the queue has forgotten that it started empty
 
 
-def queue_scenario(
-    tiny, *, rate_per_s, service, parallelism=1, background=None, requests=REQUESTS
-):
+def queue_scenario(tiny, *, rate_per_s, service, parallelism=1, background=None, requests=REQUESTS):
     """One server behind a link that takes no time, Poisson arrivals."""
     data = tiny
     data["episode"]["requests"] = requests
@@ -101,7 +99,7 @@ def test_littles_law(tiny):
 
 
 def test_background_shares_the_queue_as_m_g_1(tiny):
-    """Own Poisson stream and background Poisson stream of other service times: M/G/1 of the mix (Ng Lemma 3.2)."""
+    """Own Poisson stream and background one of other service times: M/G/1 of the mix (Ng Lemma 3.2)."""
     own_ms, other_ms, own_rate, other_load = 10.0, 30.0, 0.02, 0.45
     background = {
         "service_ms": other_ms,
