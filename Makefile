@@ -41,13 +41,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: install
 	@rm -rf $(DEMO)
-	$(CARBONPILOT) train metro --algo ppo --steps $(DEMO_STEPS) --seed 0 --out $(DEMO)/ppo
-	$(CARBONPILOT) benchmark metro --policy $(DEMO)/ppo --episodes $(DEMO_EPISODES) --seed 0 \
+	$(CARBONPILOT) train metro --algo dqn --steps $(DEMO_STEPS) --seed 0 --out $(DEMO)/run
+	$(CARBONPILOT) benchmark metro --policy $(DEMO)/run --episodes $(DEMO_EPISODES) --seed 0 \
 	  --json $(DEMO)/benchmark.json --html $(DEMO)/report.html --plots $(DEMO)/plots
 	@echo
 	@echo "Report: $(DEMO)/report.html    Plots: $(DEMO)/plots"
-	@echo "Energy and CO2 of the training itself: $(DEMO)/ppo/emissions.json"
-	@echo "Training curves: $(BIN)/tensorboard --logdir $(DEMO)/ppo/tb"
+	@echo "Energy and CO2 of the training itself: $(DEMO)/run/emissions.json"
+	@echo "Training curves: $(BIN)/tensorboard --logdir $(DEMO)/run/tb"
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

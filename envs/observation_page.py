@@ -13,7 +13,7 @@ Written by `carbonpilot scenarios --observation {name}`, from `envs/observation.
 The observation is a float32 vector of {count} numbers, in the order below. Each is
 `clip(value / scale, low / scale, high / scale)`; low, high and scale are in the feature's unit. It holds only
 what a device can know: probed, delayed and noisy values with their age, its own backlog and heat, what it
-believes a placement would take and emit, how much of the SLO's miss budget is spent, and the operator's wishes.
+believes a placement would take and emit, how much of the SLO's miss budget is spent, the operator's wishes.
 
 The clock says when a value changes: with the telemetry (`second`, or every request where the scenario's
 `world_clock` is `request`) or with every request (`request`). What is believed comes from the scenario's mean
@@ -27,11 +27,11 @@ _NAMES = """
 ## How the names follow from a scenario
 
 The table is built from the scenario's own names: every pattern below stands once for each link, node or
-placement, in the order of the file, the telemetry's features first. Other names are the same everywhere. A node
-has `NODE_load` and `NODE_load_age_s` only if it has `background`. Latencies and backlogs have the objective as
-scale and four times the objective as upper bound (`slo.latency_ms`), so two scenarios with the same names but
-another objective have different tables. A bundle holds its table, and its hash is compared before the bundle
-may decide ([bundles](bundles.md)).
+placement, in the order of the file, the telemetry's features first. Other names are the same everywhere. A
+node has `NODE_load` and `NODE_load_age_s` only if it has `background`. Latencies and backlogs have the
+objective (`slo.latency_ms`) as scale and four times the objective as upper bound, so two scenarios with the
+same names but another objective have different tables. A bundle holds its table, and its hash is compared
+before the bundle may decide ([bundles](bundles.md)).
 
 | one for each | names |
 |---|---|

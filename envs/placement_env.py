@@ -26,7 +26,7 @@ INFO_KEYS = (
 _NAMES = OUTCOME.names or ()
 _INFO_FIELDS = [(key, _NAMES.index(key)) for key in INFO_KEYS]
 _REWARD_FIELDS = [(key, _NAMES.index(f"reward_{key}")) for key in REWARD_TERMS]
-_PLACEMENT = _NAMES.index("placement")
+_PLACEMENT, _REWARD = _NAMES.index("placement"), _NAMES.index("reward")
 
 
 class PlacementEnv(gym.Env):
@@ -110,13 +110,13 @@ class PlacementEnv(gym.Env):
     ) -> tuple[npt.NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Place the waiting request."""
         result = self.simulator.step(action)
-        record = result.outcome.records[0]
+        records = result.outcome.records
         if self._view is not None:
-            self._view.add(record)
-        return result.observation[0], float(record["reward"]), False, bool(result.truncated[0]), self._info(record)
+            self._view.add(records.view(np.recarray)[0])
+        values = records.item()  # plain Python numbers, all at once
+        return result.observation[0], values[_REWARD], False, bool(result.truncated[0]), self._info(values)
 
-    def _info(self, record: np.record) -> dict[str, Any]:
-        values = record.item()
+    def _info(self, values: tuple) -> dict[str, Any]:
         info: dict[str, Any] = {key: values[i] for key, i in _INFO_FIELDS}
         info["missed"] = bool(info["missed"])
         info["placement"] = self.placement_names[values[_PLACEMENT]]

@@ -31,11 +31,11 @@ class EpisodeView:
         self.latency_ms: list[float] = []
         self.carbon_mg: list[float] = []
 
-    def add(self, o: np.record) -> None:
+    def add(self, o: np.void) -> None:
         """Note one outcome, a record of type `OUTCOME`."""
-        self.placement.append(int(o.placement))
-        self.latency_ms.append(float(o.latency_ms))
-        self.carbon_mg.append(float(o.carbon_mg))
+        self.placement.append(int(o["placement"]))
+        self.latency_ms.append(float(o["latency_ms"]))
+        self.carbon_mg.append(float(o["carbon_mg"]))
 
     def text(self) -> str:
         """The last requests as lines of text, and a summary."""

@@ -85,6 +85,7 @@ class Simulator:
         self.requests = scenario.episode.requests
         table = self.table
         self._encoding = (np.float32(1.0) / table.scale, table.low, table.high)
+        self._shape = (batch, len(table))
         self._all_allowed = np.ones((batch, len(self.placement_names)), dtype=bool)
         self._all_allowed.flags.writeable = False
 
@@ -142,7 +143,7 @@ class Simulator:
         actions = np.asarray(actions, dtype=np.int64).reshape(-1)
         self._check(actions)
         records = np.empty(self.batch, OUTCOME)
-        observation = np.empty((self.batch, len(self.table)), dtype=np.float32)
+        observation = np.empty(self._shape, dtype=np.float32)
         truncated = np.empty(self.batch, dtype=np.bool_)
         filled = records if COMPILED else records.view(np.recarray)  # plain Python needs the fields as attributes
         _compiled_step(*self._arguments, actions, filled, observation, truncated)
@@ -152,8 +153,10 @@ class Simulator:
         """Refuse what compiled code would read out of bounds."""
         if actions.size != self.batch:
             raise InputError(f"step needs {self.batch} actions, one per episode, got {actions.size}.")
-        if actions.min() < 0 or actions.max() >= len(self.placement_names):
-            raise InputError(f"actions must lie in 0 to {len(self.placement_names) - 1}, got {actions.min()} to {actions.max()}.")
+        # A reduction costs more than the step of a single episode.
+        low, high = (actions[0], actions[0]) if self.batch == 1 else (actions.min(), actions.max())
+        if low < 0 or high >= len(self.placement_names):
+            raise InputError(f"actions must lie in 0 to {len(self.placement_names) - 1}, got {low} to {high}.")
 
     def masks(self) -> npt.NDArray[np.bool_]:
         """Allowed placements (B, P), read-only; local always is. Every placement is reachable so far:
