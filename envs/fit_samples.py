@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError, TraceError
+from .traces.checks import STALL_MS
 
 F64 = npt.NDArray[np.float64]
-STALL_MS = 1000.0  # a second whose mean reply took longer counts as blocked: nothing useful gets through
 
 
 def read_columns(path: Path, names: tuple[str, ...]) -> dict[str, F64]:

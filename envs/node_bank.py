@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from .compiling import compiled
 from .schema import Background, Batching, Node
 
 TICK_MS = 2.0
@@ -116,6 +117,14 @@ def _idle_bank(levels: npt.NDArray, ticks: int, batching: Batching | None) -> No
 
 def _arrivals(background: Background, rate: float, top_rate: float, ticks: int) -> tuple:
     """Poisson arrivals thinned from the busiest level, so that more load is never less work."""
+    times, sizes, mark = _busiest_arrivals(background, top_rate, ticks)
+    kept = mark * top_rate < rate
+    return times[kept], sizes[kept]
+
+
+@lru_cache(maxsize=1)
+def _busiest_arrivals(background: Background, top_rate: float, ticks: int) -> tuple:
+    """Times, sizes and a uniform mark of the busiest level's arrivals; the levels are built one after the other."""
     rng = np.random.Generator(np.random.SFC64(BANK_SEED))
     horizon = ticks * TICK_MS
     n = rng.poisson(top_rate * horizon)
@@ -123,8 +132,7 @@ def _arrivals(background: Background, rate: float, top_rate: float, ticks: int) 
     sizes = np.full(n, background.service_ms)
     if background.service_distribution == "exponential":
         sizes = rng.exponential(background.service_ms, n)
-    kept = rng.uniform(0, 1, n) * top_rate < rate
-    return times[kept], sizes[kept]
+    return times, sizes, rng.uniform(0, 1, n)
 
 
 def _fifo_history(background: Background, rate: float, top_rate: float, parallelism: int, ticks: int) -> tuple:
@@ -144,32 +152,41 @@ def _fifo_history(background: Background, rate: float, top_rate: float, parallel
 
 def _batching_history(background: Background, rate: npt.NDArray, parallelism: int, batching: Batching,
                       ticks: int) -> tuple:
-    """Tick through Triton's dynamic batcher, all load levels at once."""
+    """Tick through Triton's dynamic batcher, one load level after the other."""
     counts = np.zeros((len(rate), ticks), dtype=np.int64)
     for i, r in enumerate(rate):
         times, _ = _arrivals(background, r, rate.max(), ticks)
         counts[i] = np.bincount((times / TICK_MS).astype(np.int64), minlength=ticks)[:ticks]
-    levels = len(rate)
-    wait, idle, batch = (np.zeros((levels, ticks)) for _ in range(3))
-    busy = np.zeros((parallelism, levels))
-    queued, age, idle_sum = np.zeros(levels), np.zeros(levels), np.zeros(levels)
-    full, delay, share, one = (batching.max_batch, batching.queue_delay_ms, batching.marginal_service_share,
-                               background.service_ms)
-    for t in range(ticks):
-        queued += counts[:, t]
-        for server in busy:
-            start = (server <= 0) & (queued > 0) & ((queued >= full) | (age >= delay))
-            size = np.minimum(queued, full) * start
-            server += np.where(start, one * (1 + share * (size - 1)), 0.0)
-            queued -= size
-            age[start] = 0.0
-        free_in = np.maximum(busy.min(axis=0), 0.0)
-        behind = np.floor(queued / full) * one * (1 + share * (full - 1)) / parallelism
-        wait[:, t] = np.maximum(free_in + behind, delay - age)
-        batch[:, t] = queued % full + 1
-        idle_sum += np.where((free_in <= 0) & (queued == 0), TICK_MS, 0.0)
-        idle[:, t] = idle_sum
-        busy -= TICK_MS
-        np.maximum(busy, -TICK_MS, out=busy)
-        age = np.where(queued > 0, age + TICK_MS, 0.0)
+    wait, idle, batch = (np.zeros((len(rate), ticks)) for _ in range(3))
+    busy = np.zeros(parallelism)
+    numbers = (batching.max_batch, batching.queue_delay_ms, batching.marginal_service_share, background.service_ms)
+    for i in range(len(rate)):
+        busy[:] = 0.0
+        _tick_through(counts[i], busy, numbers, wait[i], idle[i], batch[i])
     return wait, idle, batch
+
+
+@compiled
+def _tick_through(counts: npt.NDArray, busy: npt.NDArray, numbers: tuple, wait: npt.NDArray, idle: npt.NDArray,
+                  batch: npt.NDArray) -> None:  # fmt: skip
+    """One load level: arrivals by tick (T,), each server's remaining work (ms), and the histories (T,) to fill."""
+    full, delay, share, one = numbers
+    queued, age, idle_sum = 0.0, 0.0, 0.0
+    for t in range(counts.size):
+        queued += counts[t]
+        for k in range(busy.size):
+            if busy[k] <= 0.0 and queued > 0.0 and (queued >= full or age >= delay):
+                size = min(queued, float(full))
+                busy[k] += one * (1.0 + share * (size - 1.0))
+                queued -= size
+                age = 0.0
+        free_in = max(busy.min(), 0.0)
+        behind = np.floor(queued / full) * one * (1.0 + share * (full - 1.0)) / busy.size
+        wait[t] = max(free_in + behind, delay - age)
+        batch[t] = queued % full + 1.0
+        if free_in <= 0.0 and queued == 0.0:
+            idle_sum += TICK_MS
+        idle[t] = idle_sum
+        for k in range(busy.size):
+            busy[k] = max(busy[k] - TICK_MS, -TICK_MS)
+        age = age + TICK_MS if queued > 0.0 else 0.0

@@ -8,6 +8,7 @@ import pytest
 from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.streams import Stream, episode_keys
 from carbonpilot.envs.traces.library import GridLibrary, NetworkLibrary, assert_disjoint
+from carbonpilot.envs.traces.network_pieces import SLOWEST_SIGMAS
 from carbonpilot.envs.traces.patterns import file_parts, parse_pattern
 
 HEADER = "time_s,segment,rtt_ms,rtt_max_ms,loss_pct,down_mbps,up_mbps"
@@ -48,7 +49,7 @@ def test_windows_are_consecutive_rows_of_one_piece(tmp_path):
     assert world.rtt_ms.dtype == np.float32
     assert world.rtt_ms[0].min() == 100
     assert world.rtt_ms[0].max() == 140, "the last possible window is drawn, and none beyond"
-    np.testing.assert_array_equal(world.jitter_ms, 7)
+    np.testing.assert_allclose(world.jitter_ms, 7 / SLOWEST_SIGMAS)
     np.testing.assert_array_equal(world.valid_rows, 10)
     np.testing.assert_array_equal(world.rate_shape, 1)
     assert not world.blocked.any()
@@ -75,7 +76,7 @@ def test_outages_and_stalls_are_blocked_and_hold_the_last_measured_rtt(tmp_path)
     library = NetworkLibrary.load(tmp_path, ["network/a.csv"])
     assert library.blocked.tolist() == [False, True, True, False]
     assert library.rtt_ms.tolist() == [50, 50, 50, 70]
-    assert library.jitter_ms.tolist() == [10, 10, 10, 1]
+    np.testing.assert_allclose(library.jitter_ms * SLOWEST_SIGMAS, [10, 10, 10, 1])
     np.testing.assert_allclose(library.loss, [0, 0, 0, 0.4], rtol=1e-6)
 
 

@@ -14,7 +14,7 @@ from .records import ArrivalTrace, GridTrace, NetworkTrace
 from .steps import F64, gaps, repeats, runs, uneven
 
 STALE_S = 24 * 3600.0  # a grid that shows one value for a day: a feed that hangs (bound assumed)
-STALL_MS = 2000.0  # a reply that takes longer is a stall, not a round trip (bound assumed)
+STALL_MS = 1000.0  # a mean reply that takes longer is a stall: nothing useful gets through (bound assumed)
 
 
 def check_file(path: str | Path) -> list[Defect]:
