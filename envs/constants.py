@@ -97,7 +97,9 @@ class Constants:
         record.server_fixed_j = node.pue * (p.active_energy_j - batched)
         record.server_each_j = node.pue * batched
         record.server_idle_w = node.pue * node.idle_power_w
-        record.network_j_per_kb = network_energy_j(1.0, self._site.scenario.links[node.link].network_energy_nj_per_bit)
+        record.network_j_per_kb = network_energy_j(
+            1.0, self._site.scenario.links[node.link].network_energy_nj_per_bit
+        )
         record.shared = int(node.background is not None)
         record.batches = int(node.batching is not None)
         record.batch_share = 0.0 if node.batching is None else node.batching.marginal_service_share

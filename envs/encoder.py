@@ -33,7 +33,9 @@ def observe(
         p = placements[a]
         believed = worlds[b, site.row_believed + a]
         if p.remote == 1:
-            believed += payload_kb * worlds[b, site.row_believed_rate + p.link] + link_backlog(links[b, p.link], now)
+            believed += payload_kb * worlds[b, site.row_believed_rate + p.link] + link_backlog(
+                links[b, p.link], now
+            )
         else:
             if e.throttled > 0.0:
                 believed *= site.slowdown
@@ -58,7 +60,12 @@ def observe(
     f = put(vector, f, e.recent_miss)
     f = put(vector, f, e.n / site.requests)
     # Scaling and clipping all at the end lets the compiler take eight features at once.
-    raw, factor, lowest, highest = vector[site.features :], inverse[site.features :], low[site.features :], high[site.features :]
+    raw, factor, lowest, highest = (
+        vector[site.features :],
+        inverse[site.features :],
+        low[site.features :],
+        high[site.features :],
+    )
     for i in range(raw.size):
         raw[i] = min(max(raw[i] * factor[i], lowest[i]), highest[i])
 

@@ -91,7 +91,9 @@ def _regimes(bank: LinkBank, family: npt.NDArray[np.intp], u: F32) -> npt.NDArra
 
 
 @compiled
-def _follow_chain(chain: F32, first: F32, family: npt.NDArray[np.intp], u: F32, path: npt.NDArray[np.intp]) -> None:
+def _follow_chain(
+    chain: F32, first: F32, family: npt.NDArray[np.intp], u: F32, path: npt.NDArray[np.intp]
+) -> None:
     for t in range(path.shape[0]):
         for b in range(family.size):
             edges = first[family[b]] if t == 0 else chain[family[b], path[t - 1, b]]

@@ -11,7 +11,10 @@ from .physics import advance, commit, serve
 
 @inlined
 def move_world(site: Any, e: Any, rows: Any, warmup: int, b: int, worlds: Any) -> None:
-    """Bring an episode's world (row b of (B, R)) up to its waiting request; past the tape's end the last row stays (it is over)."""
+    """Bring an episode's world (row b of (B, R)) up to its waiting request.
+
+    Past the tape's end the last row stays; the episode is over then.
+    """
     row = e.n if site.request_clock == 1 else warmup + int(e.issued_ms * 0.001)
     if row != e.row:
         e.row = row
@@ -34,7 +37,9 @@ def observe_all(sites: Any, placements: Any, encoding: Any, tape: Any, state: An
 
 
 @compiled
-def preview_all(sites: Any, placements: Any, tables: Any, tape: Any, state: Any, a: int, outcomes: Any) -> None:
+def preview_all(
+    sites: Any, placements: Any, tables: Any, tape: Any, state: Any, a: int, outcomes: Any
+) -> None:
     """What one placement would give every episode's waiting request; the state is not touched."""
     site, p = sites[0], placements[a]
     _, _, payload, noise, _, _ = tape
@@ -42,8 +47,8 @@ def preview_all(sites: Any, placements: Any, tables: Any, tape: Any, state: Any,
     floats, integers, idle = tables
     for b in range(episodes.shape[0]):
         e = episodes[b]
-        serve(site, p, a, e, b, links, nodes, servers, floats, integers, idle, worlds, payload[e.n, b], noise[e.n, a, b],
-              outcomes[b])  # fmt: skip
+        size, word, o = payload[e.n, b], noise[e.n, a, b], outcomes[b]
+        serve(site, p, a, e, b, links, nodes, servers, floats, integers, idle, worlds, size, word, o)
 
 
 @compiled
@@ -70,14 +75,15 @@ def step_all(
     for b in range(episodes.shape[0]):
         e, a, o = episodes[b], actions[b], outcomes[b]
         p, size = placements[a], payload[e.n, b]
-        effect = serve(site, p, a, e, b, links, nodes, servers, floats, integers, idle, worlds, size, noise[e.n, a, b], o)
+        effect = serve(
+            site, p, a, e, b, links, nodes, servers, floats, integers, idle, worlds, size, noise[e.n, a, b], o
+        )
         commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, size, o, effect)
-        if site.closed_loop == 1:
-            following = e.issued_ms + o.latency_ms
-        else:
-            following = arrivals[min(e.n + 1, last), b]
+        following = e.issued_ms + o.latency_ms if site.closed_loop == 1 else arrivals[min(e.n + 1, last), b]
         advance(site, e, b, nodes, known_at, miss, following)
         move_world(site, e, rows, warmup, b, worlds)
-        observe(site, placements, e, b, links, nodes, worlds, payload[e.n, b], inverse, low, high, observations)
+        observe(
+            site, placements, e, b, links, nodes, worlds, payload[e.n, b], inverse, low, high, observations
+        )
         e.over = 1 if e.n >= last or e.row >= valid_rows[b] else 0
         truncated[b] = e.over == 1

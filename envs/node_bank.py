@@ -9,8 +9,10 @@ reads them from a random start. With dynamic batching the history also holds the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,14 @@ SAMPLED_TICKS = 1 << 16  # 131 s a level
 PHASED_TICKS = 1 << 19  # 1049 s a level, for loads that are given exactly
 BATCHING_TICKS = 1 << 14  # 33 s a level: the batcher is ticked through, not solved
 BANK_SEED = 20261120
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def remembered(function: F) -> F:
+    """`functools.lru_cache` whose arguments may be frozen records, which type checkers think unhashable."""
+    return cast("F", lru_cache(maxsize=32)(function))
 
 
 @dataclass(frozen=True)
@@ -83,17 +93,39 @@ def bank_for(node: Node) -> NodeBank:
         return _bank(None, (0.0,), node.parallelism, node.batching, 2)
     if background.phases is not None:
         loads = tuple(sorted({0.0} | {p.load for p in background.phases}))
-        return _bank(background.model_copy(update={"phases": None}), loads, node.parallelism, node.batching,
-                     PHASED_TICKS if node.batching is None else BATCHING_TICKS)
-    plain = background.model_copy(update={"mean_low_load": None, "mean_high_load": None, "ar1_per_s": None,
-                                          "sigma_load": None, "bursts": None})
-    return _bank(plain, SAMPLED_LEVELS, node.parallelism, node.batching,
-                 SAMPLED_TICKS if node.batching is None else BATCHING_TICKS)
+        return _bank(
+            background.model_copy(update={"phases": None}),
+            loads,
+            node.parallelism,
+            node.batching,
+            PHASED_TICKS if node.batching is None else BATCHING_TICKS,
+        )
+    plain = background.model_copy(
+        update={
+            "mean_low_load": None,
+            "mean_high_load": None,
+            "ar1_per_s": None,
+            "sigma_load": None,
+            "bursts": None,
+        }
+    )
+    return _bank(
+        plain,
+        SAMPLED_LEVELS,
+        node.parallelism,
+        node.batching,
+        SAMPLED_TICKS if node.batching is None else BATCHING_TICKS,
+    )
 
 
-@lru_cache(maxsize=32)
-def _bank(background: Background | None, loads: tuple[float, ...], parallelism: int,
-          batching: Batching | None, ticks: int) -> NodeBank:
+@remembered
+def _bank(
+    background: Background | None,
+    loads: tuple[float, ...],
+    parallelism: int,
+    batching: Batching | None,
+    ticks: int,
+) -> NodeBank:
     levels = np.array(loads)
     if background is None:
         return _idle_bank(levels, ticks, batching)
@@ -122,7 +154,7 @@ def _arrivals(background: Background, rate: float, top_rate: float, ticks: int) 
     return times[kept], sizes[kept]
 
 
-@lru_cache(maxsize=1)
+@remembered
 def _busiest_arrivals(background: Background, top_rate: float, ticks: int) -> tuple:
     """Times, sizes and a uniform mark of the busiest level's arrivals; the levels are built one after the other."""
     rng = np.random.Generator(np.random.SFC64(BANK_SEED))
@@ -135,7 +167,9 @@ def _busiest_arrivals(background: Background, top_rate: float, ticks: int) -> tu
     return times, sizes, rng.uniform(0, 1, n)
 
 
-def _fifo_history(background: Background, rate: float, top_rate: float, parallelism: int, ticks: int) -> tuple:
+def _fifo_history(
+    background: Background, rate: float, top_rate: float, parallelism: int, ticks: int
+) -> tuple:
     """Wait and idle time of FIFO servers, by reflection of the net input (exact for one server).
 
     Several servers are treated as one of their joint speed, as Ng et al. do (section 3.3).
@@ -150,8 +184,9 @@ def _fifo_history(background: Background, rate: float, top_rate: float, parallel
     return net - lowest, -lowest
 
 
-def _batching_history(background: Background, rate: npt.NDArray, parallelism: int, batching: Batching,
-                      ticks: int) -> tuple:
+def _batching_history(
+    background: Background, rate: npt.NDArray, parallelism: int, batching: Batching, ticks: int
+) -> tuple:
     """Tick through Triton's dynamic batcher, one load level after the other."""
     counts = np.zeros((len(rate), ticks), dtype=np.int64)
     for i, r in enumerate(rate):
@@ -159,7 +194,12 @@ def _batching_history(background: Background, rate: npt.NDArray, parallelism: in
         counts[i] = np.bincount((times / TICK_MS).astype(np.int64), minlength=ticks)[:ticks]
     wait, idle, batch = (np.zeros((len(rate), ticks)) for _ in range(3))
     busy = np.zeros(parallelism)
-    numbers = (batching.max_batch, batching.queue_delay_ms, batching.marginal_service_share, background.service_ms)
+    numbers = (
+        batching.max_batch,
+        batching.queue_delay_ms,
+        batching.marginal_service_share,
+        background.service_ms,
+    )
     for i in range(len(rate)):
         busy[:] = 0.0
         _tick_through(counts[i], busy, numbers, wait[i], idle[i], batch[i])

@@ -20,8 +20,11 @@ def draw_load(background: Background, stream: Stream, rows: int, warmup: int) ->
         index = phase_of_row(background.phases, rows, warmup)
         values = np.array([p.load for p in background.phases], dtype=np.float32)[index]
         return np.repeat(values[:, None], stream.keys.size, axis=1)
-    assert background.mean_low_load is not None and background.mean_high_load is not None
-    assert background.ar1_per_s is not None and background.sigma_load is not None
+    # The schema says that these come together.
+    assert background.mean_low_load is not None
+    assert background.mean_high_load is not None
+    assert background.ar1_per_s is not None
+    assert background.sigma_load is not None
     low, high = np.float32(background.mean_low_load), np.float32(background.mean_high_load)
     mean = low + (high - low) * stream.uniform()
     shocks = stream.four_normals(rows)[0] * np.float32(

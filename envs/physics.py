@@ -56,7 +56,16 @@ def serve(
     """
     now, node = e.issued_ms, nodes[b, p.node]
     service_u = noise & ((1 << SERVICE_BITS) - 1)
-    sent, link_wait, upload, rtt, recovery, radio_j, network_j, network_mg = now, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    sent, link_wait, upload, rtt, recovery, radio_j, network_j, network_mg = (
+        now,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )
     connection, tail_until = node.connection, e.tail_until_ms
     if p.remote == 1:
         # Link: wait, bytes, round trip and recovery (network terms of Ng et al. eqs (1)-(4), with loss added).
@@ -64,7 +73,10 @@ def serve(
         start = max(now, links[b, p.link].free_ms, worlds[b, site.row_blocked + p.link])
         link_wait = start - now
         upload = payload_kb * worlds[b, site.row_ms_per_kb + p.link]
-        rtt = max(worlds[b, site.row_rtt + p.link] + worlds[b, site.row_jitter + p.link] * jitter, 0.0) + p.extra_rtt_ms
+        rtt = (
+            max(worlds[b, site.row_rtt + p.link] + worlds[b, site.row_jitter + p.link] * jitter, 0.0)
+            + p.extra_rtt_ms
+        )
         if p.tcp == 1:
             # After a long silence the connection starts afresh.
             state = p.initial_state if now - node.position_ms > p.idle_reset_ms else connection
@@ -95,12 +107,18 @@ def serve(
         level = int(worlds[b, site.row_level + p.node])
         tick = int((arrival + node.phase_ms) * TICKS_PER_MS)
         entry = history_entry(p, level, tick)
-        wait, batch, background = floats[p.bank + 2 * entry], floats[p.bank + 2 * entry + 1], floats[p.background + level]
+        wait, batch, background = (
+            floats[p.bank + 2 * entry],
+            floats[p.bank + 2 * entry + 1],
+            floats[p.background + level],
+        )
         if p.batches == 0:
             # On a shared FIFO node our work drains exactly while the tenants alone would leave it idle; on a batching
             # node their batches carry it along.
             then = int((node.position_ms + node.phase_ms) * TICKS_PER_MS)
-            passed = max(idle_until(p, floats, idle, level, tick) - idle_until(p, floats, idle, level, then), 0.0)
+            passed = max(
+                idle_until(p, floats, idle, level, tick) - idle_until(p, floats, idle, level, then), 0.0
+            )
     server, own_wait = p.first_server, max(servers[b, p.first_server] - passed, 0.0)
     for k in range(p.first_server + 1, p.first_server + p.servers):
         left = max(servers[b, k] - passed, 0.0)
@@ -131,7 +149,12 @@ def serve(
     o.placement, o.issued_ms, o.latency_ms, o.missed = a, now, latency, 1 if latency > site.slo_ms else 0
     o.link_wait_ms, o.upload_ms, o.rtt_ms, o.recovery_ms = link_wait, upload, rtt, recovery
     o.node_wait_ms, o.service_ms, o.accuracy_miou = node_wait, service, p.accuracy_miou
-    o.compute_energy_j, o.radio_energy_j, o.network_energy_j, o.server_energy_j = p.device_j, radio_j, network_j, server_j
+    o.compute_energy_j, o.radio_energy_j, o.network_energy_j, o.server_energy_j = (
+        p.device_j,
+        radio_j,
+        network_j,
+        server_j,
+    )
     o.device_idle_energy_j, o.server_idle_energy_j = device_idle_j, server_idle_j
     reward(site, o)
     # Our part of a shared batch is what we add to the node's work.
@@ -149,7 +172,12 @@ def reward(site: Any, o: Any) -> None:
     miss = -site.weight_miss if latency > site.slo_ms else 0.0
     excess = -site.weight_excess * max(latency - site.slo_ms, 0.0) * PER_S
     accuracy = -site.weight_accuracy * (site.best_miou - o.accuracy_miou)
-    o.reward_carbon, o.reward_slo_miss, o.reward_latency_excess, o.reward_accuracy = carbon, miss, excess, accuracy
+    o.reward_carbon, o.reward_slo_miss, o.reward_latency_excess, o.reward_accuracy = (
+        carbon,
+        miss,
+        excess,
+        accuracy,
+    )
     o.reward = carbon + miss + excess + accuracy
 
 
@@ -158,14 +186,16 @@ def commit(
     site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, servers: Any, known_at: Any, miss: Any, worlds: Any,
     payload_kb: float, o: Any, effect: tuple,
 ) -> None:  # fmt: skip
-    """Write what the chosen placement changes (``effect`` of `serve`); ``known_at`` and ``miss`` are by request (N + 1, B)."""
+    """Write what the chosen placement changes: ``effect`` of `serve`; ``known_at``, ``miss`` by request (N + 1, B)."""
     now, latency, node = e.issued_ms, o.latency_ms, nodes[b, p.node]
     sent, arrival, passed, own_work, device_done, tail_until, connection, server = effect
     if p.remote == 1:
         link = links[b, p.link]
         link.free_ms = sent
         # What the device believes of its own queues: it knows neither true rates nor true service times.
-        link.believed_ms = max(link.believed_ms, now) + payload_kb * worlds[b, site.row_believed_rate + p.link]
+        link.believed_ms = (
+            max(link.believed_ms, now) + payload_kb * worlds[b, site.row_believed_rate + p.link]
+        )
     else:
         slower = site.slowdown if e.throttled > 0.0 else 1.0
         e.device_free_ms = device_done

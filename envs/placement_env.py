@@ -85,7 +85,9 @@ class PlacementEnv(gym.Env):
     ) -> None:
         """Load the scenario; the first tape is drawn by `reset`."""
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise InputError(f"render_mode must be one of {self.metadata['render_modes']}, got '{render_mode}'.")
+            raise InputError(
+                f"render_mode must be one of {self.metadata['render_modes']}, got '{render_mode}'."
+            )
         self.simulator = Simulator(scenario, 1, part, traces_dir)
         self.scenario, self.table = self.simulator.scenario, self.simulator.table
         self.placement_names = self.simulator.placement_names

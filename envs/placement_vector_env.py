@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
@@ -74,21 +75,28 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
             raise ValueError(f"reset needs one seed, or {self.num_envs} of them, got {len(seeds)}.")
         old = self._generators or [None] * self.num_envs
         self._generators = [
-            g if s is None and g is not None else gym.utils.seeding.np_random(s)[0]
-            for s, g in zip(seeds, old, strict=True)
+            g if s is None and g is not None else np_random(s)[0] for s, g in zip(seeds, old, strict=True)
         ]
 
-    def _next_seed(self, i: int) -> np.int64:
+    def _next_seed(self, i: int | np.intp) -> np.int64:
         return self._generators[i].integers(0, 2**62, dtype=np.int64)
 
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, actions: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict]:
+    ) -> tuple[
+        npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict
+    ]:
         """Place the waiting request of every sub-environment; those that were over start afresh instead."""
         simulator = self.simulator
         if self._any_over and self._over.all():
             observation, info = self.reset()
-            return observation, np.zeros(self.num_envs), self._terminated.copy(), np.zeros(self.num_envs, bool), info
+            return (
+                observation,
+                np.zeros(self.num_envs),
+                self._terminated.copy(),
+                np.zeros(self.num_envs, bool),
+                info,
+            )
         result = simulator.step(actions)
         o = result.outcome
         info: dict[str, Any] = {key: getattr(o, key) for key in INFO_KEYS}

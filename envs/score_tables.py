@@ -90,7 +90,10 @@ def smoothed_paths(innovations: F32, start: F32, slow: F32, smoothing: F32) -> F
     x = start[0].copy()
     y = shared * x + np.sqrt(np.maximum(np.float32(1.0) - shared * shared, np.float32(0.0))) * start[1]
     pushes = innovations * np.sqrt(np.float32(1.0) - slow * slow)
-    columns = (np.ascontiguousarray(np.broadcast_to(v, x.shape), dtype=np.float32).ravel() for v in (slow, smoothing, gain))
+    columns = (
+        np.ascontiguousarray(np.broadcast_to(v, x.shape), dtype=np.float32).ravel()
+        for v in (slow, smoothing, gain)
+    )
     paths = np.ascontiguousarray(pushes)
     _follow(paths.reshape(len(paths), -1), x.ravel(), y.ravel(), *columns)
     return paths

@@ -77,7 +77,8 @@ class Simulator:
             raise InputError(f"batch must be at least 1, got {batch}.")
         if not isinstance(scenario, Scenario):
             scenario = load_scenario(str(scenario))
-        self.scenario, self.batch, self.part = scenario, batch, part
+        self.scenario, self.batch = scenario, batch
+        self.part: Part = part
         self.traces_dir = None if traces_dir is None else Path(traces_dir)
         self.site, self.constants = _site(scenario_sha256(scenario), scenario.model_dump_json(by_alias=True))
         self.table = self.site.table
@@ -118,7 +119,10 @@ class Simulator:
         tape = (t.rows, arrivals, t.payload_kb, t.words, t.valid_rows, t.warmup)
         # Fixed types: compiled code is called without looking at them again.
         wanted = (np.float32, np.float64, np.float32, np.uint32, np.int64)
-        tape = (*(np.ascontiguousarray(a, dtype=d) for a, d in zip(tape, wanted, strict=False)), int(t.warmup))
+        tape = (
+            *(np.ascontiguousarray(a, dtype=d) for a, d in zip(tape, wanted, strict=False)),
+            int(t.warmup),
+        )
         self._preview_arguments = (c.sites, c.placements, c.tables, tape, self.state.arrays)
         self._arguments = (c.sites, c.placements, c.tables, self._encoding, tape, self.state.arrays)
         out = np.empty((self.batch, len(self.table)), dtype=np.float32)
@@ -145,7 +149,9 @@ class Simulator:
         records = np.empty(self.batch, OUTCOME)
         observation = np.empty(self._shape, dtype=np.float32)
         truncated = np.empty(self.batch, dtype=np.bool_)
-        filled = records if COMPILED else records.view(np.recarray)  # plain Python needs the fields as attributes
+        filled = (
+            records if COMPILED else records.view(np.recarray)
+        )  # plain Python needs the fields as attributes
         _compiled_step(*self._arguments, actions, filled, observation, truncated)
         return StepResult(observation, records["reward"], truncated, Outcome(records))
 
@@ -156,10 +162,13 @@ class Simulator:
         # A reduction costs more than the step of a single episode.
         low, high = (actions[0], actions[0]) if self.batch == 1 else (actions.min(), actions.max())
         if low < 0 or high >= len(self.placement_names):
-            raise InputError(f"actions must lie in 0 to {len(self.placement_names) - 1}, got {low} to {high}.")
+            raise InputError(
+                f"actions must lie in 0 to {len(self.placement_names) - 1}, got {low} to {high}."
+            )
 
     def masks(self) -> npt.NDArray[np.bool_]:
-        """Allowed placements (B, P), read-only; local always is. Every placement is reachable so far:
-        a stalled link shows in telemetry, not in the mask.
+        """Allowed placements (B, P), read-only; local always is.
+
+        Every placement is reachable so far: a stalled link shows in telemetry, not in the mask.
         """
         return self._all_allowed

@@ -33,7 +33,15 @@ class State:
         # The tape's rows of each episode's present second.
         self.episodes.row = -1
         self.world = np.zeros((batch, site.rows.count), dtype=np.float32)
-        self.arrays = (self.episodes, self.links, self.nodes, self.servers, self.known_at, self.miss, self.world)
+        self.arrays = (
+            self.episodes,
+            self.links,
+            self.nodes,
+            self.servers,
+            self.known_at,
+            self.miss,
+            self.world,
+        )
 
     def copy_episodes(self, source: State, episodes: npt.NDArray[np.intp]) -> None:
         """Overwrite some episodes with those of another state of the same site."""

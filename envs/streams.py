@@ -55,7 +55,9 @@ def salt(name: str) -> np.uint64:
 
 
 @compiled
-def _fill_words(keys: npt.NDArray[np.uint64], index: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64]) -> None:
+def _fill_words(
+    keys: npt.NDArray[np.uint64], index: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64]
+) -> None:
     """`mix64` of every index and key into ``out`` (N, B) in one pass; only ever run compiled."""
     for n in range(index.size):
         for b in range(keys.size):
@@ -66,7 +68,9 @@ def _fill_words(keys: npt.NDArray[np.uint64], index: npt.NDArray[np.uint64], out
 
 
 @compiled
-def _look_up(table: npt.NDArray[np.float32], words: npt.NDArray[np.uint64], out: npt.NDArray[np.float32]) -> None:
+def _look_up(
+    table: npt.NDArray[np.float32], words: npt.NDArray[np.uint64], out: npt.NDArray[np.float32]
+) -> None:
     """Table entries of the four 16-bit quarters of each word (N, B) into ``out`` (4, N, B); only ever run compiled."""
     for n in range(words.shape[0]):
         for b in range(words.shape[1]):

@@ -131,7 +131,12 @@ def row_count(scenario: Scenario) -> int:
 
 
 def _fill_truth(
-    rows: F32, site: Site, links: dict[str, LinkRows], loads: dict[str, F32], zones: dict[str, F32], warmup: int
+    rows: F32,
+    site: Site,
+    links: dict[str, LinkRows],
+    loads: dict[str, F32],
+    zones: dict[str, F32],
+    warmup: int,
 ) -> None:
     layout, scenario = site.rows, site.scenario
     grids = {name: truth * np.float32(MG_PER_J_PER_G_PER_KWH) for name, truth in zones.items()}
@@ -173,7 +178,7 @@ def _split(pairs: npt.NDArray[np.uint64], unused: int, words: npt.NDArray[np.uin
         for p in range(words.shape[1]):
             shift = np.uint64(unused + 32 * (p % 2))
             for b in range(words.shape[2]):
-                words[n, p, b] = np.uint32(((pairs[n, p // 2, b] >> shift) & np.uint64(0xFFFFFFFF >> unused)))
+                words[n, p, b] = np.uint32((pairs[n, p // 2, b] >> shift) & np.uint64(0xFFFFFFFF >> unused))
 
 
 def _payloads(scenario: Scenario, stream: Stream, requests: int) -> F32:

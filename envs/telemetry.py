@@ -49,7 +49,9 @@ def fill_telemetry(
         shown[f"{p.name}_carbon_mg"] = carbon
         rows[layout[f"{p.name}:believed_ms"]] = latency
     for name in scenario.links:
-        rows[layout[f"{name}:believed_ms_per_kb"]] = np.float32(8.0) / np.asarray(shown[f"{name}_uplink_mbps"])
+        rows[layout[f"{name}:believed_ms_per_kb"]] = np.float32(8.0) / np.asarray(
+            shown[f"{name}_uplink_mbps"]
+        )
     low, high = site.table.low, site.table.high
     for feature in site.table.features:
         if feature.clock == "second":
@@ -97,7 +99,13 @@ def _follow(probed: F32, rate: F32, blocked: np.ndarray, loss: F32, every: int, 
         out[4, 0, b] = rate[0, b]
     for s in range(probed.shape[0] - 1):
         for b in range(probed.shape[1]):
-            last, smooth, deviation, lost, uplink = out[0, s, b], out[1, s, b], out[2, s, b], out[3, s, b], out[4, s, b]
+            last, smooth, deviation, lost, uplink = (
+                out[0, s, b],
+                out[1, s, b],
+                out[2, s, b],
+                out[3, s, b],
+                out[4, s, b],
+            )
             age = out[5, s, b] + np.float32(1.0)
             if s % every == 0:
                 share = np.float32(1.0) if blocked[s, b] else loss[s, b]
@@ -110,7 +118,13 @@ def _follow(probed: F32, rate: F32, blocked: np.ndarray, loss: F32, every: int, 
                     uplink += SMOOTHING * (rate[s, b] - uplink)
                     age = np.float32(0.0)
             n = s + 1
-            out[0, n, b], out[1, n, b], out[2, n, b], out[3, n, b], out[4, n, b] = last, smooth, deviation, lost, uplink
+            out[0, n, b], out[1, n, b], out[2, n, b], out[3, n, b], out[4, n, b] = (
+                last,
+                smooth,
+                deviation,
+                lost,
+                uplink,
+            )
             out[5, n, b] = age
 
 
@@ -136,7 +150,9 @@ def _believe(site: Site, placement: str, shown: dict) -> tuple[F32 | float, F32]
     p = scenario.placements[index]
     service = mean_ms(p.service)
     if p.node == LOCAL:
-        return service, shown["device_carbon_g_per_kwh"] * np.float32(p.active_energy_j * MG_PER_J_PER_G_PER_KWH)
+        return service, shown["device_carbon_g_per_kwh"] * np.float32(
+            p.active_energy_j * MG_PER_J_PER_G_PER_KWH
+        )
     node, bank = scenario.nodes[p.node], site.banks[site.node_names.index(p.node)]
     load = shown.get(f"{p.node}_load", np.float32(0.0))
     wait, batch = _believed_node(node, bank, load)
@@ -155,7 +171,7 @@ def _believe(site: Site, placement: str, shown: dict) -> tuple[F32 | float, F32]
     return latency, (grid * joules + device_grid * (moved_j + radio_j)) * np.float32(MG_PER_J_PER_G_PER_KWH)
 
 
-def _believed_node(node, bank: NodeBank | None, load: F32) -> tuple[F32 | float, F32 | float]:  # noqa: ANN001
+def _believed_node(node, bank: NodeBank | None, load: F32) -> tuple[F32 | float, F32 | float]:
     """Mean wait and batch size at a reported load, from the node type's own histories (its profile)."""
     if bank is None or node.background is None:
         return 0.0, 1.0

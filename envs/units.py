@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Number = TypeVar("Number", float, npt.NDArray[np.float32], npt.NDArray[np.float64])
+
 J_PER_KWH = 3_600_000.0
 MG_PER_G = 1000.0
 MS_PER_S = 1000.0
@@ -19,7 +26,7 @@ def carbon_mg(energy_j: float, carbon_g_per_kwh: float) -> float:
     return energy_j * carbon_g_per_kwh * MG_PER_J_PER_G_PER_KWH
 
 
-def ms_per_kb(rate_mbps: float) -> float:
+def ms_per_kb(rate_mbps: Number) -> Number:
     """Milliseconds that 1 kB takes at a rate: 8000 bits over rate x 1000 bits a millisecond."""
     return BITS_PER_BYTE / rate_mbps
 

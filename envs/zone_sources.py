@@ -37,7 +37,9 @@ def draw_zones(
     hours = int(np.ceil(rows * row_s / SECONDS_PER_HOUR)) + back + 2
     clock = Stream(keys, "hour")
     start_hour = _start_hour(clock, part)
-    elapsed_h = clock.uniform()[None, :] + back + np.arange(rows)[:, None] * np.float32(row_s / SECONDS_PER_HOUR)
+    elapsed_h = (
+        clock.uniform()[None, :] + back + np.arange(rows)[:, None] * np.float32(row_s / SECONDS_PER_HOUR)
+    )
     now, shown = elapsed_h.astype(np.int64), (elapsed_h - np.float32(delay)).astype(np.int64)
     out: ZoneRows = {}
     for name, zone in scenario.zones.items():

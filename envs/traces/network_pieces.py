@@ -14,7 +14,7 @@ from .steps import GAP_FACTOR, runs
 
 F32 = npt.NDArray[np.float32]
 
-# The slowest of 5 normal draws lies 1.16 sigma above their mean, of 20 draws 1.87; the files do not say how many probes.
+# The slowest of 5 normal draws lies 1.16 sigma above their mean, of 20 draws 1.87; files do not say how many.
 SLOWEST_SIGMAS = 1.5  # assumed
 JITTER_SHARE = 0.15  # jitter as a share of the RTT where the source has no slowest reply (assumed)
 SHAPE_FLOOR = 0.05  # least uplink, share of its median: a second with 0 still drips (assumed)
