@@ -12,7 +12,7 @@ CARBONPILOT := $(BIN)/carbonpilot
 INSTALLED := $(VENV)/.installed
 
 DEMO := runs/demo
-DEMO_STEPS ?= 500000
+DEMO_STEPS ?= 800000
 DEMO_EPISODES ?= 100
 
 # One thread each: the tests and the demo run their own processes side by side.
