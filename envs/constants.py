@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .node_bank import NodeBank
-from .physics import BINS_PER_KB, JITTER_BITS, TRANSFER_BITS
 from .records import PLACEMENT, SITE
 from .schema import ClosedLoop, Placement
+from .sending import BINS_PER_KB, JITTER_BITS, TRANSFER_BITS
 from .service import quantile_table
 from .site import Site
 from .transfer.empirical import jitter_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compiling import inlined
-from .physics import PER_S
+from .sending import PER_S
 
 
 @inlined

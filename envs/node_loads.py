@@ -27,7 +27,7 @@ def draw_load(background: Background, stream: Stream, rows: int, warmup: int) ->
     assert background.sigma_load is not None
     low, high = np.float32(background.mean_low_load), np.float32(background.mean_high_load)
     mean = low + (high - low) * stream.uniform()
-    shocks = stream.four_normals(rows)[0] * np.float32(
+    shocks = stream.four_normals(rows, used=1)[0] * np.float32(
         background.sigma_load * np.sqrt(1 - background.ar1_per_s**2)
     )
     load = shocks

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .records import OUTCOME
+
 LATENCY_TERMS = ("link_wait_ms", "upload_ms", "rtt_ms", "recovery_ms", "node_wait_ms", "service_ms")
 MARGINAL_ENERGY_TERMS = ("compute_energy_j", "radio_energy_j", "network_energy_j", "server_energy_j")
 IDLE_ENERGY_TERMS = ("device_idle_energy_j", "server_idle_energy_j")
 REWARD_TERMS = ("carbon", "slo_miss", "latency_excess", "accuracy")
+NUMBERS = tuple(name for name in OUTCOME.names or () if OUTCOME[name] == np.float64)  # they come first
 
 
 class Outcome:
@@ -41,6 +44,11 @@ class Outcome:
             return self.records[name]
         except ValueError:
             raise AttributeError(f"an outcome has no field '{name}'") from None
+
+    def numbers(self) -> dict[str, npt.NDArray[Any]]:
+        """All fields of real numbers by name, faster than one after the other."""
+        columns = self.records.view(np.float64).reshape(self.records.size, -1).T  # fields have eight bytes
+        return dict(zip(NUMBERS, columns, strict=False))
 
     @property
     def missed(self) -> npt.NDArray[np.bool_]:

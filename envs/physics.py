@@ -9,19 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from .compiling import inlined
-from .node_bank import TICK_MS
+from .sending import PER_S, SERVICE_BITS, TICKS_PER_MS, history_entry
 
 RECENT_WEIGHT = 0.05  # smoothing of the recent miss rate: about the last 20 answered requests
-BINS_PER_KB = 4.0  # resolution of the look-up from payload to the transfer table's payload bin
-SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # a noise word (32 bits) holds three quantile indices
-PER_S = 1.0 / 1000.0
-TICKS_PER_MS = 1.0 / TICK_MS
-
-
-@inlined
-def history_entry(p: Any, level: int, tick: int) -> int:
-    """Entry of a node history at a tick, counted from the history's start; it is read in a circle."""
-    return (level << p.tick_bits) + (tick & ((1 << p.tick_bits) - 1))
 
 
 @inlined
@@ -33,8 +23,8 @@ def idle_until(p: Any, floats: Any, idle: Any, level: int, tick: int) -> float:
 
 @inlined
 def serve(
-    site: Any, p: Any, a: int, e: Any, b: int, links: Any, nodes: Any, servers: Any, floats: Any, integers: Any,
-    idle: Any, worlds: Any, payload_kb: float, noise: int, o: Any,
+    site: Any, p: Any, a: int, e: Any, b: int, nodes: Any, servers: Any, floats: Any, idle: Any, worlds: Any,
+    s: Any, o: Any,
 ) -> tuple:  # fmt: skip
     """Work out the outcome of placing the waiting request of episode ``b``; the state is not touched.
 
@@ -42,76 +32,27 @@ def serve(
 
     Args:
         site, p: records `SITE` and `PLACEMENT`; ``a`` is the placement's number.
-        e, links, nodes, servers: state: the `EPISODE`; `LINK` (B, L), `NODE` (B, K), work left by server (B, Q).
-        floats, integers, idle: look-up tables (`constants.Tables`).
+        e, nodes, servers: state: the `EPISODE`; `NODE` (B, K), work left by server (B, Q).
+        floats, idle: look-up tables (`constants.Tables`).
         worlds: the tape's rows at this moment (B, R).
-        payload_kb: size of the request.
-        noise: noise word of the request at this placement.
+        s: `SENDING`, filled by `sending.send` and with the node history's wait and batch.
         o: `OUTCOME` to fill.
 
     Returns:
-        What `commit` needs: when the link has sent it, its arrival at the node, the node's own work done until then
-        (ms), our work it then has, when the device is done, until when the radio stays awake, the connection's next
-        state, the server taken.
+        What `commit` needs beside ``s``: the node's own work done until the arrival (ms), our work it then has,
+        when the device is done, the server taken.
     """
-    now, node = e.issued_ms, nodes[b, p.node]
-    service_u = noise & ((1 << SERVICE_BITS) - 1)
-    sent, link_wait, upload, rtt, recovery, radio_j, network_j, network_mg = (
-        now,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-    )
-    connection, tail_until = node.connection, e.tail_until_ms
-    if p.remote == 1:
-        # Link: wait, bytes, round trip and recovery (network terms of Ng et al. eqs (1)-(4), with loss added).
-        jitter = floats[p.jitter + ((noise >> SERVICE_BITS) & ((1 << JITTER_BITS) - 1))]
-        start = max(now, links[b, p.link].free_ms, worlds[b, site.row_blocked + p.link])
-        link_wait = start - now
-        upload = payload_kb * worlds[b, site.row_ms_per_kb + p.link]
-        rtt = (
-            max(worlds[b, site.row_rtt + p.link] + worlds[b, site.row_jitter + p.link] * jitter, 0.0)
-            + p.extra_rtt_ms
-        )
-        if p.tcp == 1:
-            # After a long silence the connection starts afresh.
-            state = p.initial_state if now - node.position_ms > p.idle_reset_ms else connection
-            entry = (
-                state * p.state_stride
-                + integers[p.segment_bin + int(payload_kb * BINS_PER_KB)] * p.segment_stride
-                + int(worlds[b, site.row_path + p.link]) * p.path_stride
-                + (noise >> (SERVICE_BITS + JITTER_BITS))
-            )
-            recovery = floats[p.recovery + 2 * entry] * rtt
-            connection = int(floats[p.recovery + 2 * entry + 1])
-        sending = upload + recovery
-        sent = start + sending
-        network_j = payload_kb * p.network_j_per_kb
-        network_mg = network_j * worlds[b, site.row_network_grid + p.link]
-        if site.radio > 0.0:
-            # Sending keeps the radio at transmit power, then it stays awake for the tail; the request pays for the
-            # awake time that it adds to what earlier requests had already caused.
-            added = max(site.tail_ms - max(tail_until - start, 0.0), 0.0)
-            radio_j = (sending * site.transmit_w + added * site.tail_w) * PER_S
-            tail_until = sent + site.tail_ms
-    arrival = sent + 0.5 * rtt
+    now, node, arrival = e.issued_ms, nodes[b, p.node], s.arrival_ms
+    link_wait, upload, rtt, recovery = s.link_wait_ms, s.upload_ms, s.rtt_ms, s.recovery_ms
+    radio_j, network_j, network_mg = s.radio_j, s.network_j, s.network_mg
+    service_u = s.noise & ((1 << SERVICE_BITS) - 1)
 
     # Node: what the other tenants leave of it, and our own work that is still there (Lindley's recursion; the server
     # that is free first takes the request, Kiefer and Wolfowitz 1955).
     wait, batch, background, passed = 0.0, 1.0, 0.0, max(arrival - node.position_ms, 0.0)
     if p.shared == 1:
-        level = int(worlds[b, site.row_level + p.node])
-        tick = int((arrival + node.phase_ms) * TICKS_PER_MS)
-        entry = history_entry(p, level, tick)
-        wait, batch, background = (
-            floats[p.bank + 2 * entry],
-            floats[p.bank + 2 * entry + 1],
-            floats[p.background + level],
-        )
+        level, tick = s.level, s.tick
+        wait, batch, background = s.wait_ms, s.batch, floats[p.background + level]
         if p.batches == 0:
             # On a shared FIFO node our work drains exactly while the tenants alone would leave it idle; on a batching
             # node their batches carry it along.
@@ -159,7 +100,7 @@ def serve(
     reward(site, o)
     # Our part of a shared batch is what we add to the node's work.
     own_work = own_wait + service * per_request
-    return sent, arrival, passed, own_work, arrival + node_wait + service, tail_until, connection, server
+    return passed, own_work, arrival + node_wait + service, server
 
 
 @inlined
@@ -184,18 +125,20 @@ def reward(site: Any, o: Any) -> None:
 @inlined
 def commit(
     site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, servers: Any, known_at: Any, miss: Any, worlds: Any,
-    payload_kb: float, o: Any, effect: tuple,
+    s: Any, o: Any, effect: tuple,
 ) -> None:  # fmt: skip
-    """Write what the chosen placement changes: ``effect`` of `serve`; ``known_at``, ``miss`` by request (N + 1, B)."""
+    """Write what the chosen placement changes; ``known_at`` and ``miss`` are by request (N + 1, B).
+
+    ``s`` and ``effect`` are what `serve` took and gave.
+    """
     now, latency, node = e.issued_ms, o.latency_ms, nodes[b, p.node]
-    sent, arrival, passed, own_work, device_done, tail_until, connection, server = effect
+    passed, own_work, device_done, server = effect
     if p.remote == 1:
         link = links[b, p.link]
-        link.free_ms = sent
+        link.free_ms = s.sent_ms
         # What the device believes of its own queues: it knows neither true rates nor true service times.
-        link.believed_ms = (
-            max(link.believed_ms, now) + payload_kb * worlds[b, site.row_believed_rate + p.link]
-        )
+        ms_per_kb = worlds[b, site.row_believed_rate + p.link]
+        link.believed_ms = max(link.believed_ms, now) + s.payload_kb * ms_per_kb
     else:
         slower = site.slowdown if e.throttled > 0.0 else 1.0
         e.device_free_ms = device_done
@@ -203,10 +146,10 @@ def commit(
     for k in range(p.first_server, p.first_server + p.servers):
         servers[b, k] = max(servers[b, k] - passed, 0.0)
     servers[b, server] = own_work
-    node.position_ms = max(arrival, node.position_ms)
-    node.connection = connection
+    node.position_ms = max(s.arrival_ms, node.position_ms)
+    node.connection = s.connection
     node.done_ms, node.pending_ms = now + latency, latency
-    e.tail_until_ms = tail_until
+    e.tail_until_ms = s.tail_until_ms
     # A miss is known when the answer comes or the deadline passes, whichever is first.
     known_at[e.n, b] = now + min(latency, site.slo_ms)
     miss[e.n, b] = o.missed

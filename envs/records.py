@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 _F, _I = "f8", "i8"
+_U = "u4"  # of what is never negative: compiled code need not ask whether an index counts from the end
 
 
-def _record(floats: str, integers: str = "") -> np.dtype:
-    return np.dtype([(n, _F) for n in floats.split()] + [(n, _I) for n in integers.split()])
+def _record(floats: str, integers: str = "", kind: str = _I) -> np.dtype:
+    return np.dtype([(n, _F) for n in floats.split()] + [(n, kind) for n in integers.split()])
 
 
 # One per placement. Energies include PUE. `service` to `background` are starts of its tables (`constants.Tables`).
@@ -22,6 +23,7 @@ PLACEMENT = _record(
     "remote node link tcp shared batches service jitter recovery segment_bin bank "
     "bank_idle idle_per_round background state_stride segment_stride path_stride initial_state tick_bits first_server "
     "servers",
+    _U,
 )
 
 # One per scenario.
@@ -30,6 +32,7 @@ SITE = _record(
     "weight_carbon weight_miss weight_excess weight_accuracy best_miou miss_budget",
     "marginal request_clock closed_loop links nodes placements row_rtt row_jitter row_ms_per_kb row_blocked row_path "
     "row_network_grid row_level row_grid row_believed row_believed_rate row_features features",
+    _U,
 )
 
 # One per episode.
@@ -45,6 +48,14 @@ LINK = _record("free_ms believed_ms")
 # One per episode and node: when its own work was last counted, the connection's congestion state, the last request's
 # end and latency, and the last latency that the device has seen, with the time it saw it.
 NODE = _record("position_ms done_ms pending_ms answered_ms seen_ms phase_ms", "connection")
+
+# One per request on its way to a node: what `sending` found out. ``entry`` is what to look up next: the transfer
+# table's further round trips and next state, then the node history's wait and batch.
+SENDING = _record(
+    "payload_kb extra_rtts next_state sent_ms link_wait_ms upload_ms rtt_ms recovery_ms radio_j network_j "
+    "network_mg tail_until_ms arrival_ms wait_ms batch",
+    "noise connection level tick entry",
+)
 
 # One per episode and request placed; the terms are explained in `outcome.Outcome`.
 OUTCOME = _record(

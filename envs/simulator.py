@@ -16,12 +16,14 @@ from .constants import Constants
 from .errors import InputError
 from .kernel import observe_all, preview_all, step_all
 from .outcome import Outcome
-from .records import OUTCOME
+from .records import OUTCOME, SENDING
 from .scenario import load_scenario, scenario_sha256
 from .schema import Scenario
 from .site import Site
 from .state import State
 from .tape import Part, Tape, draw_tape
+
+ABREAST = 64  # episodes whose look-ups are made together: many hide the memory's latency, few stay in cache
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Simulator:
         table = self.table
         self._encoding = (np.float32(1.0) / table.scale, table.low, table.high)
         self._shape = (batch, len(table))
+        self._sendings = np.zeros(min(batch, ABREAST), SENDING).view(np.recarray)
         self._all_allowed = np.ones((batch, len(self.placement_names)), dtype=bool)
         self._all_allowed.flags.writeable = False
 
@@ -123,8 +126,9 @@ class Simulator:
             *(np.ascontiguousarray(a, dtype=d) for a, d in zip(tape, wanted, strict=False)),
             int(t.warmup),
         )
-        self._preview_arguments = (c.sites, c.placements, c.tables, tape, self.state.arrays)
-        self._arguments = (c.sites, c.placements, c.tables, self._encoding, tape, self.state.arrays)
+        moving = (tape, self.state.arrays, self._sendings)
+        self._preview_arguments = (c.sites, c.placements, c.tables, *moving)
+        self._arguments = (c.sites, c.placements, c.tables, self._encoding, *moving)
         out = np.empty((self.batch, len(self.table)), dtype=np.float32)
         observe_all(c.sites, c.placements, self._encoding, tape, self.state.arrays, out)
         return out
@@ -159,12 +163,11 @@ class Simulator:
         """Refuse what compiled code would read out of bounds."""
         if actions.size != self.batch:
             raise InputError(f"step needs {self.batch} actions, one per episode, got {actions.size}.")
-        # A reduction costs more than the step of a single episode.
-        low, high = (actions[0], actions[0]) if self.batch == 1 else (actions.min(), actions.max())
-        if low < 0 or high >= len(self.placement_names):
-            raise InputError(
-                f"actions must lie in 0 to {len(self.placement_names) - 1}, got {low} to {high}."
-            )
+        # Negative numbers read as unsigned are large. A reduction costs more than the step of one episode.
+        count = len(self.placement_names)
+        if not 0 <= actions[0] < count or (self.batch > 1 and actions.view(np.uint64).max() >= count):
+            low, high = actions.min(), actions.max()
+            raise InputError(f"actions must lie in 0 to {count - 1}, got {low} to {high}.")
 
     def masks(self) -> npt.NDArray[np.bool_]:
         """Allowed placements (B, P), read-only; local always is.

@@ -71,11 +71,11 @@ def _fill_words(
 def _look_up(
     table: npt.NDArray[np.float32], words: npt.NDArray[np.uint64], out: npt.NDArray[np.float32]
 ) -> None:
-    """Table entries of the four 16-bit quarters of each word (N, B) into ``out`` (4, N, B); only ever run compiled."""
+    """Table entries of quarters of each word (N, B) into ``out`` (up to 4, N, B); only ever run compiled."""
     for n in range(words.shape[0]):
         for b in range(words.shape[1]):
             word = words[n, b]
-            for i in range(4):
+            for i in range(out.shape[0]):
                 out[i, n, b] = table[(word >> np.uint64(16 * i)) & np.uint64(0xFFFF)]
 
 
@@ -117,23 +117,30 @@ class Stream:
         second = (words & np.uint64(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
         return np.sqrt(np.float32(-2.0) * np.log(first)) * np.cos(TWO_PI * second)
 
-    def four_normals(self, *shape: int) -> npt.NDArray[np.float32]:
-        """Draw four standard normals a cell (4, *shape, B) from one word: 16-bit quantiles, cut at 4.2 sigma."""
+    def four_normals(self, *shape: int, used: int = 4) -> npt.NDArray[np.float32]:
+        """Draw four standard normals a cell from one word: 16-bit quantiles, cut at 4.2 sigma.
+
+        Returns:
+            the first ``used`` of the four (used, *shape, B).
+        """
         words = self.words(*shape)
-        out = np.empty((4, *words.shape), dtype=np.float32)
+        out = np.empty((used, *words.shape), dtype=np.float32)
         if COMPILED:
             flat = words.reshape(-1, self.keys.size)
-            _look_up(_NORMAL_TABLE, flat, out.reshape(4, *flat.shape))
+            _look_up(_NORMAL_TABLE, flat, out.reshape(used, *flat.shape))
             return out
         quarters = words.view(np.uint16).reshape(*words.shape, 4)
-        for i in range(4):
+        for i in range(used):
             np.take(_NORMAL_TABLE, quarters[..., i], out=out[i], mode="clip")
         return out
 
     def cheap_normals(self, rows: int) -> npt.NDArray[np.float32]:
         """Draw standard normals (rows, B), four to a word, for long columns of noise."""
         out = np.empty((-(-rows // 4), 4, self.keys.size), dtype=np.float32)
-        np.take(_NORMAL_TABLE, self._quarters(rows), out=out, mode="clip")
+        if COMPILED:
+            _look_up(_NORMAL_TABLE, self.words(out.shape[0]), out.swapaxes(0, 1))
+        else:
+            np.take(_NORMAL_TABLE, self._quarters(rows), out=out, mode="clip")
         return out.reshape(-1, self.keys.size)[:rows]
 
     def cheap_uniforms(self, rows: int) -> npt.NDArray[np.float32]:

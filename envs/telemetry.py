@@ -70,7 +70,7 @@ def _probe_link(name: str, link: LinkRows, scenario: Scenario, stream: Stream) -
     """Probe a link once per interval: smoothed and last RTT, deviation, loss, rate, age of the last answer."""
     world, spec = link.world, scenario.telemetry
     count, batch = world.rtt_ms.shape
-    noise = stream.four_normals(count)
+    noise = stream.four_normals(count, used=3)
     probed = world.rtt_ms * np.maximum(1 + np.float32(spec.rtt_noise_fraction) * noise[0], np.float32(0.2))
     probed += world.jitter_ms * np.abs(noise[1])
     rate = link.rate_mbps * np.exp(np.float32(spec.uplink_noise_fraction) * noise[2])
@@ -139,7 +139,7 @@ def _probe_load(name: str, load: F32, scenario: Scenario, stream: Stream) -> dic
     source = np.maximum(np.arange(count)[:, None] - np.maximum(delay, 1), 0)
     seen = np.empty_like(load)
     pick_rows(load, source, seen)
-    seen = np.clip(seen + np.float32(spec.load_noise) * stream.four_normals(count)[0], 0, 2)
+    seen = np.clip(seen + np.float32(spec.load_noise) * stream.four_normals(count, used=1)[0], 0, 2)
     return {f"{name}_load": seen, f"{name}_load_age_s": np.broadcast_to(delay.astype(np.float32), load.shape)}
 
 

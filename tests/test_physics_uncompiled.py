@@ -7,7 +7,21 @@ import sys
 import numpy as np
 import pytest
 
+from carbonpilot.envs.compiling import forget_stale_code
 from carbonpilot.envs.simulator import Simulator
+
+
+def test_compiled_code_is_forgotten_when_a_source_changes(tmp_path):
+    source, code = tmp_path / "physics.py", tmp_path / "__pycache__" / "kernel.step.py311.1.nbc"
+    source.write_text("a = 1")
+    assert forget_stale_code(tmp_path)
+    code.write_text("machine code")
+    assert not forget_stale_code(tmp_path)
+    assert code.exists()
+    source.write_text("a = 2")
+    assert forget_stale_code(tmp_path)
+    assert not code.exists()
+
 
 PROGRAM = """
 import json, sys

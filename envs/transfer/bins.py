@@ -32,9 +32,16 @@ def segment_bin(payload_bytes: npt.ArrayLike) -> I64:
 def path_bin(loss: npt.ArrayLike, rate_mbps: npt.ArrayLike, rtt_ms: npt.ArrayLike) -> I64:
     """Path bin from loss (0 to 1, clipped to the last bin), rate in Mbit/s and RTT in ms, broadcast."""
     pipe = np.asarray(rate_mbps) * np.asarray(rtt_ms) * (1000.0 / 8.0 / WIRE_BYTES)
-    return (
-        np.searchsorted(LOSS_EDGES, np.asarray(loss)) * PIPES.size + np.searchsorted(PIPE_EDGES, pipe)
-    ).astype(np.int64)
+    bins = _edges_below(np.asarray(loss), LOSS_EDGES) * np.int8(PIPES.size) + _edges_below(pipe, PIPE_EDGES)
+    return bins.astype(np.int64)
+
+
+def _edges_below(values: npt.NDArray, edges: npt.NDArray) -> npt.NDArray[np.int8]:
+    """Number of edges below each value; for a handful of edges several times faster than a binary search."""
+    below = np.zeros(values.shape, dtype=np.int8)
+    for edge in edges:
+        below += values > edge
+    return below
 
 
 def random_bin(values: npt.NDArray, centres: npt.NDArray, u: npt.NDArray) -> I64:

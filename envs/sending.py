@@ -1,0 +1,84 @@
+"""From the device to the node: what a request meets on its link, and which table entries it needs.
+
+The look-ups are kept apart from the arithmetic, so that those of many episodes can be made together
+(`kernel.step_all`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .compiling import inlined
+from .node_bank import TICK_MS
+
+BINS_PER_KB = 4.0  # resolution of the look-up from payload to the transfer table's payload bin
+SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # a noise word (32 bits) holds three quantile indices
+PER_S = 1.0 / 1000.0
+TICKS_PER_MS = 1.0 / TICK_MS
+
+
+@inlined
+def history_entry(p: Any, level: int, tick: int) -> int:
+    """Entry of a node history at a tick, counted from the history's start; it is read in a circle."""
+    return (level << p.tick_bits) + (tick & ((1 << p.tick_bits) - 1))
+
+
+@inlined
+def find_transfer(
+    site: Any, p: Any, e: Any, b: int, nodes: Any, integers: Any, worlds: Any, payload_kb: float, noise: int,
+    s: Any,
+) -> None:  # fmt: skip
+    """Note the request, and where the transfer table has its further round trips and its next state.
+
+    The arguments are those of `physics.serve`; ``s`` is the `SENDING` to fill.
+    """
+    s.payload_kb, s.noise, s.entry = payload_kb, noise, 0
+    if p.tcp == 1:
+        node = nodes[b, p.node]
+        # After a long silence the connection starts afresh.
+        state = p.initial_state if e.issued_ms - node.position_ms > p.idle_reset_ms else node.connection
+        s.entry = p.recovery + 2 * (
+            state * p.state_stride
+            + integers[p.segment_bin + int(payload_kb * BINS_PER_KB)] * p.segment_stride
+            + int(worlds[b, site.row_path + p.link]) * p.path_stride
+            + (noise >> (SERVICE_BITS + JITTER_BITS))
+        )
+
+
+@inlined
+def send(site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, floats: Any, worlds: Any, s: Any) -> None:
+    """Bring the request to its node: fill ``s``, and note where the node's history tells of its queue."""
+    now, node, payload_kb = e.issued_ms, nodes[b, p.node], s.payload_kb
+    sent, link_wait, upload, rtt, recovery = now, 0.0, 0.0, 0.0, 0.0
+    radio_j, network_j, network_mg = 0.0, 0.0, 0.0
+    connection, tail_until = node.connection, e.tail_until_ms
+    if p.remote == 1:
+        # Link: wait, bytes, round trip, recovery (network terms of Ng et al. eqs (1)-(4), with loss added).
+        jitter = floats[p.jitter + ((s.noise >> SERVICE_BITS) & ((1 << JITTER_BITS) - 1))]
+        start = max(now, links[b, p.link].free_ms, worlds[b, site.row_blocked + p.link])
+        link_wait = start - now
+        upload = payload_kb * worlds[b, site.row_ms_per_kb + p.link]
+        rtt = max(worlds[b, site.row_rtt + p.link] + worlds[b, site.row_jitter + p.link] * jitter, 0.0)
+        rtt += p.extra_rtt_ms
+        if p.tcp == 1:
+            recovery = s.extra_rtts * rtt
+            connection = int(s.next_state)
+        sending = upload + recovery
+        sent = start + sending
+        network_j = payload_kb * p.network_j_per_kb
+        network_mg = network_j * worlds[b, site.row_network_grid + p.link]
+        if site.radio > 0.0:
+            # Sending keeps the radio at transmit power, then it stays awake for the tail; the request pays
+            # for the awake time that it adds to what earlier requests had already caused.
+            added = max(site.tail_ms - max(tail_until - start, 0.0), 0.0)
+            radio_j = (sending * site.transmit_w + added * site.tail_w) * PER_S
+            tail_until = sent + site.tail_ms
+    arrival = sent + 0.5 * rtt
+    s.sent_ms, s.link_wait_ms, s.upload_ms, s.rtt_ms, s.recovery_ms = sent, link_wait, upload, rtt, recovery
+    s.radio_j, s.network_j, s.network_mg = radio_j, network_j, network_mg
+    s.tail_until_ms, s.arrival_ms = tail_until, arrival
+    s.connection, s.entry = connection, 0
+    if p.shared == 1:
+        s.level = int(worlds[b, site.row_level + p.node])
+        s.tick = int((arrival + node.phase_ms) * TICKS_PER_MS)
+        s.entry = p.bank + 2 * history_entry(p, s.level, s.tick)
