@@ -68,6 +68,29 @@ def _fill_words(
 
 
 @compiled
+def _fill_halves(
+    keys: npt.NDArray[np.uint64],
+    index: npt.NDArray[np.uint64],
+    unused: np.uint64,
+    out: npt.NDArray[np.uint32],
+) -> None:
+    """The upper bits of the halves of each word, lower half first, into ``out`` (N, P, B); only ever run compiled."""
+    count, pairs = out.shape[1], (out.shape[1] + 1) // 2
+    upper, mask = np.uint64(32) + unused, np.uint64(0xFFFFFFFF) >> unused
+    for n in range(out.shape[0]):
+        for j in range(pairs):
+            first, both = 2 * j, 2 * j + 1 < count
+            for b in range(keys.size):
+                x = index[n * pairs + j] + keys[b]
+                x = (x ^ (x >> _S30)) * _M1
+                x = (x ^ (x >> _S27)) * _M2
+                x = x ^ (x >> _S31)
+                out[n, first, b] = np.uint32((x >> unused) & mask)
+                if both:
+                    out[n, first + 1, b] = np.uint32(x >> upper)
+
+
+@compiled
 def _look_up(
     table: npt.NDArray[np.float32], words: npt.NDArray[np.uint64], out: npt.NDArray[np.float32]
 ) -> None:
@@ -104,6 +127,21 @@ class Stream:
         words = np.empty((n, self.keys.size), dtype=np.uint64)
         _fill_words(self.keys, index, words)
         return words.reshape(*shape, self.keys.size)
+
+    def halves(self, rows: int, columns: int, bits: int) -> npt.NDArray[np.uint32]:
+        """Draw numbers of ``bits`` (at most 32) bits (rows, columns, B); two neighbours share a 64-bit word."""
+        pairs, unused = -(-columns // 2), 32 - bits
+        out = np.empty((rows, columns, self.keys.size), dtype=np.uint32)
+        if COMPILED:
+            index = np.arange(self._drawn + 1, self._drawn + 1 + rows * pairs, dtype=np.uint64) * GOLDEN
+            self._drawn += rows * pairs
+            _fill_halves(self.keys, index, np.uint64(unused), out)
+            return out
+        words = self.words(rows, pairs)
+        both = words.view(np.uint32).reshape(*words.shape, 2)
+        for c in range(columns):
+            np.right_shift(both[:, c // 2, :, c % 2], np.uint32(unused), out=out[:, c])
+        return out
 
     def uniform(self, *shape: int) -> npt.NDArray[np.float32]:
         """Draw float32 uniforms in [0, 1) of shape (*shape, B)."""

@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .compiling import COMPILED, compiled
+from .compiling import compiled
 from .errors import InputError
 from .link_sources import LinkRows, blocked_until_ms, draw_link, require_traces
 from .node_loads import draw_load
 from .schema import LOCAL, ClosedLoop, Periodic, Poisson, Scenario, TraceArrivals
-from .sending import JITTER_BITS, SERVICE_BITS, TRANSFER_BITS
+from .sending import NOISE_BITS
 from .site import Site
 from .streams import Stream, episode_keys, mix64, salt
 from .telemetry import fill_telemetry
@@ -104,7 +104,7 @@ def draw_tape(site: Site, seeds: npt.ArrayLike, part: Part, traces_dir: Path | N
         rows=rows,
         arrivals_ms=_arrivals(scenario, Stream(keys, "arrivals"), requests, part, traces_dir),
         payload_kb=_payloads(scenario, Stream(keys, "payload"), requests),
-        words=_noise(Stream(keys, "noise"), requests, len(scenario.placements)),
+        words=Stream(keys, "noise").halves(requests, len(scenario.placements), NOISE_BITS),
         phase_ms=nodes.uniform(len(ticks)).astype(np.float64) * (ticks * 2.0)[:, None],
         ambient=(2.0 * ambient - 1.0) * spread,
         valid_rows=np.min([link.world.valid_rows for link in links.values()], axis=0)
@@ -155,30 +155,6 @@ def _fill_truth(
         if name in loads and bank is not None:
             rows[layout[f"{name}:level"]] = bank.level_of(loads[name])
         rows[layout[f"{name}:carbon_mg_per_j"]] = grids[node.zone]
-
-
-def _noise(stream: Stream, requests: int, placements: int) -> npt.NDArray[np.uint32]:
-    """Noise words (N + 1, P, B) of as many bits as the physics uses; two placements share a 64-bit draw."""
-    pairs = stream.words(requests, -(-placements // 2))
-    words = np.empty((requests, placements, stream.keys.size), dtype=np.uint32)
-    unused = 32 - (SERVICE_BITS + JITTER_BITS + TRANSFER_BITS)
-    if COMPILED:
-        _split(pairs, unused, words)
-        return words
-    halves = pairs.view(np.uint32).reshape(*pairs.shape, 2)
-    for p in range(placements):
-        np.right_shift(halves[:, p // 2, :, p % 2], np.uint32(unused), out=words[:, p])
-    return words
-
-
-@compiled
-def _split(pairs: npt.NDArray[np.uint64], unused: int, words: npt.NDArray[np.uint32]) -> None:
-    """The upper bits of the halves of each 64-bit draw, lower half first; only ever run compiled."""
-    for n in range(words.shape[0]):
-        for p in range(words.shape[1]):
-            shift = np.uint64(unused + 32 * (p % 2))
-            for b in range(words.shape[2]):
-                words[n, p, b] = np.uint32((pairs[n, p // 2, b] >> shift) & np.uint64(0xFFFFFFFF >> unused))
 
 
 def _payloads(scenario: Scenario, stream: Stream, requests: int) -> F32:
