@@ -1,7 +1,8 @@
 """Compile the physics where numba is installed; run the very same functions as plain Python where it is not.
 
-The step of one request is some two hundred scalar operations. NumPy spends its time between them: the same step
-written with arrays reached a quarter of CartPole's speed, compiled it passes it (benchmarks/bench_env.py). numba
+The step of one request is some two hundred scalar operations. NumPy spends its time between them: written with arrays
+it reached a fifth of CartPole's speed at most; compiled it has half of it at 1024 environments and passes it at 64
+(benchmarks/bench_env.py). numba
 comes with the ``train`` extra; the device's light install replays logs uncompiled, slower and equal up to rounding.
 """
 
