@@ -2,8 +2,8 @@
 
 The step of one request is some two hundred scalar operations. NumPy spends its time between them: written with arrays
 it reached a fifth of CartPole's speed at most; compiled it has half of it at 1024 environments and passes it at 64
-(benchmarks/bench_env.py). numba
-comes with the ``train`` extra; the device's light install replays logs uncompiled, slower and equal up to rounding.
+(benchmarks/bench_env.py). numba comes with the ``train`` extra; the device's light install replays logs uncompiled,
+slower and equal up to rounding.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from .node_bank import NodeBank
 from .records import PLACEMENT, SITE
 from .schema import ClosedLoop, Placement
 from .sending import BINS_PER_KB, JITTER_BITS, TRANSFER_BITS
-from .service import quantile_table
+from .service import batch_energy_j, quantile_table
 from .site import Site
 from .transfer.empirical import jitter_table
 from .transfer.table import TransferTable
@@ -91,11 +91,8 @@ class Constants:
     def _server(self, record: np.record, p: Placement) -> None:
         """Fill what only remote placements have."""
         node = self._site.scenario.nodes[p.node]
-        # An image in a batch of b: (alone - batched) / b + batched.
-        batched = p.active_energy_j if p.batched_energy_j is None else p.batched_energy_j
         record.remote, record.extra_rtt_ms = 1, node.extra_rtt_ms
-        record.server_fixed_j = node.pue * (p.active_energy_j - batched)
-        record.server_each_j = node.pue * batched
+        record.server_fixed_j, record.server_each_j = batch_energy_j(p, node.pue)
         record.server_idle_w = node.pue * node.idle_power_w
         record.network_j_per_kb = network_energy_j(
             1.0, self._site.scenario.links[node.link].network_energy_nj_per_bit

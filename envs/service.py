@@ -1,4 +1,4 @@
-"""Service-time distributions as quantile tables, so that a draw is one look-up."""
+"""What serving one request takes: time, as a quantile table, so that a draw is one look-up, and energy in a batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from .schema import Service
+from .schema import Placement, Service
 from .sending import SERVICE_BITS
 
 _Z95 = NormalDist().inv_cdf(0.95)
@@ -46,3 +46,13 @@ def quantile_table(service: Service, size: int = 1 << SERVICE_BITS) -> npt.NDArr
         normal = np.array([NormalDist().inv_cdf(q) for q in middle])
         table = np.exp(lognormal_sigma(service.p50_ms, service.p95_ms) * normal)
     return table * (mean_ms(service) / table.mean())
+
+
+def batch_energy_j(placement: Placement, pue: float) -> tuple[float, float]:
+    """Energy of one image in a batch of b as ``shared / b + own``: (shared, own), J, PUE included.
+
+    Alone it is ``active_energy_j``; one more image in a batch adds ``batched_energy_j``, so the rest is shared.
+    """
+    alone, more = placement.active_energy_j, placement.batched_energy_j
+    own = alone if more is None else more
+    return pue * (alone - own), pue * own

@@ -12,7 +12,7 @@ from .compiling import compiled
 from .link_sources import LinkRows
 from .node_bank import NodeBank
 from .schema import LOCAL, Scenario
-from .service import mean_ms
+from .service import batch_energy_j, mean_ms
 from .site import Site
 from .streams import Stream
 from .units import MG_PER_J_PER_G_PER_KWH, network_energy_j
@@ -158,8 +158,8 @@ def _believe(site: Site, placement: str, shown: dict) -> tuple[F32 | float, F32]
     wait, batch = _believed_node(node, bank, load)
     share = 0.0 if node.batching is None else node.batching.marginal_service_share
     latency = shown[f"{node.link}_rtt_ms"] + node.extra_rtt_ms + wait + service * (1 + share * (batch - 1))
-    batched = p.active_energy_j if p.batched_energy_j is None else p.batched_energy_j
-    joules = node.pue * ((p.active_energy_j - batched) / batch + batched)
+    shared_j, own_j = batch_energy_j(p, node.pue)
+    joules = shared_j / batch + own_j
     kb = (scenario.payload.low_kb + scenario.payload.high_kb) / 2
     link = scenario.links[node.link]
     moved_j = network_energy_j(kb, link.network_energy_nj_per_bit)
