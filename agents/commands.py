@@ -72,6 +72,9 @@ def benchmark(
         Path | None, typer.Option(metavar="FILE", help="Write a report as one HTML file.")
     ] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw the plots as PNG there.")] = None,
+    update_cards: Annotated[
+        bool, typer.Option("--update-cards", help="Write the scores into the cards of the bundles given.")
+    ] = False,
     traces: Traces = None,
 ) -> None:
     """Compare policies with every baseline and the oracle on the same evaluation tapes.
@@ -83,14 +86,17 @@ def benchmark(
     from ..envs.console import progress
     from ..envs.scenario import load_scenario
     from .benchmark import benchmark as play
+    from .card_scores import bundles, write_scores
     from .report import check_outputs, print_report, write_report
 
     site = load_scenario(scenario, traces=traces is not None)
+    asked = [*(policy or []), *(more or [])]
     check_outputs(json_file, html, plots)
+    cards = bundles(asked) if update_cards else []
     with progress("benchmark") as report:
-        result = play(site, [*(policy or []), *(more or [])], episodes, seed, _text(traces), report)
+        result = play(site, asked, episodes, seed, _text(traces), report)
     print_report(result, Console())
-    for path in write_report(result, json_file, html, plots):
+    for path in [*write_report(result, json_file, html, plots), *write_scores(result, cards)]:
         typer.echo(f"wrote {path}")
 
 

@@ -90,19 +90,6 @@ def write_json(path: str | Path, content: Any) -> None:
     atomic_write_text(path, json.dumps(content, indent=2, allow_nan=False, default=_plain) + "\n")
 
 
-def new_directory(path: str | Path) -> Path:
-    """Create a folder for results, with its parents; an empty one may exist already.
-
-    Raises:
-        InputError: it holds files already, or is a file, or cannot be created.
-    """
-    path = Path(path)
-    _refuse_used(path)
-    with writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 @contextlib.contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Lend a temporary folder beside ``path`` that becomes ``path`` when the block ends well, else vanishes.

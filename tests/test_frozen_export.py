@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from stable_baselines3 import DQN, PPO
 
+from carbonpilot.agents.benchmark import benchmark
+from carbonpilot.agents.card_scores import bundles, write_scores
 from carbonpilot.agents.export import export_run
 from carbonpilot.agents.frozen import FrozenPolicy
 from carbonpilot.agents.normalizer import FixedNormalizer
@@ -78,3 +80,18 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, tiny_scenario):
     with pytest.raises(InputError, match="no model yet"):
         export_run(empty.path, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "run"]
+
+
+def test_a_benchmark_writes_its_scores_into_the_bundles_that_played(run, tmp_path):
+    run, _ = run
+    folder = export_run(run.path, tmp_path / "frozen")
+    assert bundles(["always-local", str(folder)]) == [folder]
+    result = benchmark(run.scenario, [str(folder)], episodes=3, seed=5)
+    assert write_scores(result, [folder]) == [folder / "card.json"]
+    scores = FrozenPolicy.load(folder).card["scores"][run.scenario.name]
+    mean = result["frozen"].metrics["carbon_mg_per_request"].mean()
+    assert scores["carbon_mg_per_request"]["mean"] == pytest.approx(mean)
+    assert (scores["seed"], scores["episodes"], scores["part"]) == (5, 3, "evaluation")
+    assert scores["scenario_sha256"] == FrozenPolicy.load(folder).card["scenario_sha256"]
+    with pytest.raises(InputError, match="none of the policies is one"):
+        bundles(["always-local"])

@@ -116,8 +116,6 @@ def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="a part of this path is a file"):
         files.write_json(tmp_path / "file" / "x.json", {})
-    with pytest.raises(InputError, match="is a file"):
-        files.new_directory(tmp_path / "file")
 
 
 def test_json_keeps_the_order_and_writes_numpy_as_numbers(tmp_path):
@@ -140,15 +138,6 @@ def test_json_refuses_what_is_not_json(tmp_path, value):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "a.json", {"x": value})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_new_directory_refuses_a_used_one(tmp_path):
-    assert files.new_directory(tmp_path / "a" / "b").is_dir()
-    files.new_directory(tmp_path / "a" / "b")  # empty: fine
-    (tmp_path / "a" / "b" / "kept").write_text("precious")
-    with pytest.raises(InputError, match=r"exists and is not empty\. Give a new one"):
-        files.new_directory(tmp_path / "a" / "b")
-    assert (tmp_path / "a" / "b" / "kept").read_text() == "precious"
 
 
 def test_atomic_directory_appears_whole_or_not_at_all(tmp_path):
