@@ -71,6 +71,14 @@ def counting_nothing(function: Callable[..., Any]) -> Any:
     return numba.njit(cache=True, error_model="numpy", **options)(function)
 
 
+def sharing(function: Callable[..., Any]) -> Any:
+    """`counting_nothing`, for a function that lets other Python threads run meanwhile."""
+    if numba is None:
+        return function
+    options: dict[str, Any] = {"_nrt": False}
+    return numba.njit(cache=True, error_model="numpy", nogil=True, **options)(function)
+
+
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a small function into its callers: passing a dozen arrays costs more than most of these do."""
     if numba is None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .compiling import COMPILED, entry_point
 from .constants import Constants
 from .errors import InputError
+from .helper_thread import SMALLEST_BATCH, HelperThread, allowed_threads
 from .kernel import observe_all, preview_all, step_all
 from .outcome import Outcome
 from .records import OUTCOME, SENDING
@@ -39,11 +40,11 @@ class StepResult:
 _STEP: list[Callable[..., None]] = []
 
 
-def _compiled_step(*arguments: Any) -> None:
+def _compiled_step(arguments: tuple, *outputs: npt.NDArray[Any]) -> None:
     """`kernel.step_all`; its argument types never change, so they are looked up once a process."""
     if not _STEP:
-        _STEP.append(entry_point(step_all, arguments))
-    _STEP[0](*arguments)
+        _STEP.append(entry_point(step_all, (*arguments, *outputs)))
+    _STEP[0](*arguments, *outputs)
 
 
 @lru_cache(maxsize=16)
@@ -90,6 +91,9 @@ class Simulator:
         self._encoding = (np.float32(1.0) / table.scale, table.low, table.high)
         self._shape = (batch, len(table))
         self._sendings = np.zeros(min(batch, ABREAST), SENDING).view(np.recarray)
+        self._helper: HelperThread | None = None
+        if batch >= SMALLEST_BATCH and allowed_threads() > 1:
+            self._helper = HelperThread(batch, ABREAST, len(table))
         self._all_allowed = np.ones((batch, len(self.placement_names)), dtype=bool)
         self._all_allowed.flags.writeable = False
 
@@ -156,7 +160,9 @@ class Simulator:
         filled = (
             records if COMPILED else records.view(np.recarray)
         )  # plain Python needs the fields as attributes
-        _compiled_step(*self._arguments, actions, filled, observation, truncated)
+        outputs = (actions, filled, observation, truncated)
+        if self._helper is None or not self._helper.step(self._arguments, *outputs):
+            _compiled_step(self._arguments, *outputs)
         return StepResult(observation, records["reward"], truncated, Outcome(records))
 
     def _check(self, actions: npt.NDArray[np.int64]) -> None:
