@@ -61,7 +61,12 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
     ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         """Draw new tapes for all sub-environments."""
         self._seed(seed)
-        observation = self.simulator.reset([self._next_seed(i) for i in range(self.num_envs)])
+        return self._start(overwrite=False)
+
+    def _start(self, overwrite: bool) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Start all sub-environments afresh, over the present tape or not."""
+        seeds = [self._next_seed(i) for i in range(self.num_envs)]
+        observation = self.simulator.reset(seeds, overwrite)
         self._over[:], self._any_over = False, False
         return observation, {"action_mask": self.simulator.masks().copy()}
 
@@ -91,7 +96,7 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
         """Place the waiting request of every sub-environment; those that were over start afresh instead."""
         simulator = self.simulator
         if self._any_over and self._over.all():
-            observation, info = self.reset()
+            observation, info = self._start(overwrite=True)  # the tape is this environment's own
             return (
                 observation,
                 np.zeros(self.num_envs),

@@ -97,12 +97,23 @@ class Simulator:
         self._all_allowed = np.ones((batch, len(self.placement_names)), dtype=bool)
         self._all_allowed.flags.writeable = False
 
-    def reset(self, seeds: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Start fresh episodes from one seed each (B,) and return the first observation (B, F)."""
+    def reset(self, seeds: npt.ArrayLike, overwrite: bool = False) -> npt.NDArray[np.float32]:
+        """Start fresh episodes.
+
+        Args:
+            seeds: one per episode (B,).
+            overwrite: draw the new tape over the present one, which nobody else may need any more.
+
+        Returns:
+            the first observation (B, F).
+        """
         seeds = np.asarray(seeds, dtype=np.uint64).reshape(-1)
         if seeds.size != self.batch:
             raise InputError(f"reset needs {self.batch} seeds, one per episode, got {seeds.size}.")
-        return self.reset_tape(draw_tape(self.site, seeds, self.part, self.traces_dir))
+        tape, state = (self.tape, self.state) if overwrite else (None, None)
+        self.tape = draw_tape(self.site, seeds, self.part, self.traces_dir, tape)
+        self.state = State(self.site, self.constants, self.tape, state)
+        return self._look()
 
     def reset_tape(self, tape: Tape) -> npt.NDArray[np.float32]:
         """Start fresh episodes on a given tape and return the first observation (B, F)."""
