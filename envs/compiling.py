@@ -52,11 +52,11 @@ def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function of scalars, arrays and records; without numba it stays as it is.
 
     The result is kept on disk, so only the first process after an installation waits. No fast-math: sums must not
-    depend on the machine.
+    depend on the machine. Other Python threads run meanwhile.
     """
     if numba is None:
         return function
-    return numba.njit(cache=True, error_model="numpy")(function)
+    return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
 
 
 def counting_nothing(function: Callable[..., Any]) -> Any:

@@ -15,28 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .compiling import COMPILED, entry_point
-from .errors import InputError
+from .compiling import entry_point
 from .records import OUTCOME, SENDING
 
-SMALLEST_BATCH = 512  # below, a step takes no longer than sharing it
 USELESS = 16  # steps in a row without help after which the batch is stepped alone
 PAUSE = 512  # steps alone before help is tried again: a few per cent of waiting at worst
-SWITCH = "CARBONPILOT_THREADS"
 _ENTRY: dict[str, Any] = {}  # compiled functions; their argument types never change
-
-
-def allowed_threads() -> int:
-    """Threads that a batch may be stepped by: 2, or 1 where there is one core or `SWITCH` says so."""
-    wanted = os.environ.get(SWITCH, "2")
-    if wanted not in ("1", "2"):
-        raise InputError(f"{SWITCH} must be 1 or 2 (threads that step a large batch), got '{wanted}'.")
-    # The helper offers its core to others while it listens, which takes a system call that Windows lacks.
-    if not COMPILED or not hasattr(os, "sched_yield"):
-        return 1
-    return min(int(wanted), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-
-
 _FORKS = [0]  # forks that led to this process; threads do not survive them
 
 
@@ -77,9 +61,10 @@ class _Desk:
         self._bell.acquire()
 
     def close(self) -> None:
-        """Let the helper end."""
+        """Let the helper end, if it lives in this process: a fork may have caught it holding the bell."""
         self.closing = True
-        self.wake()
+        if self.forks == _FORKS[0]:
+            self.wake()
 
 
 def _help(desk: _Desk) -> None:

@@ -95,9 +95,7 @@ def step_block(
         p = placements[a]
         effect = serve(site, p, a, e, b, nodes, servers, floats, idle, worlds, s, o)
         commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, s, o, effect)
-        following = (
-            e.issued_ms + o.latency_ms if site.closed_loop == 1 else arrivals[min(e.n + 1, last), b]
-        )
+        following = e.issued_ms + o.latency_ms if site.closed_loop == 1 else arrivals[min(e.n + 1, last), b]
         advance(site, e, b, nodes, known_at, miss, following)
         move_world(site, e, rows, warmup, b, worlds)
         size = payload[e.n, b]

@@ -25,6 +25,7 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
 
     Sub-environment i of ``reset(seed=s)`` runs the tapes that a single environment runs after
     ``reset(seed=s + i)``. Episodes restart in the step after their end (`AutoresetMode.NEXT_STEP`).
+    From 512 sub-environments on, two threads step them (`CARBONPILOT_THREADS=1` in the environment: one).
     Information values are arrays (num_envs,) under the single environment's keys; `rewards` is a dict of them.
     """
 
@@ -120,6 +121,10 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
             reward[restarted], truncated[restarted] = 0.0, False
         self._over, self._any_over = truncated, np.count_nonzero(truncated) > 0
         return observation, reward, self._terminated.copy(), truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the simulator's helper thread (called by `close`)."""
+        self.simulator.close()
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Allowed placements (num_envs, P)."""

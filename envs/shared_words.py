@@ -9,10 +9,10 @@ import platform
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
+intrinsic: Any = extending.intrinsic  # it hands over the first argument itself, which type checkers cannot know
 _IN_ORDER = "seq_cst"  # every thread sees these reads and writes in one and the same order
 _WORD_BYTES = 8
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from .compiling import COMPILED, entry_point
 from .constants import Constants
 from .errors import InputError
-from .helper_thread import SMALLEST_BATCH, HelperThread, allowed_threads
+from .helper_thread import HelperThread
 from .kernel import observe_all, preview_all, step_all
 from .outcome import Outcome
 from .records import OUTCOME, SENDING
@@ -23,6 +23,7 @@ from .schema import Scenario
 from .site import Site
 from .state import State
 from .tape import Part, Tape, draw_tape
+from .threads import allowed_threads
 
 ABREAST = 64  # episodes whose look-ups are made together: many hide the memory's latency, few stay in cache
 
@@ -61,6 +62,9 @@ def site_for(scenario: Scenario) -> Site:
 class Simulator:
     """Episodes of one scenario, stepped together.
 
+    Batches of 512 and more are worked on by two threads where there are two cores and numba
+    (`threads.allowed_threads`); results do not depend on it.
+
     Args:
         scenario: shipped name, path of a YAML file, or a loaded scenario.
         batch: number of episodes.
@@ -92,7 +96,7 @@ class Simulator:
         self._shape = (batch, len(table))
         self._sendings = np.zeros(min(batch, ABREAST), SENDING).view(np.recarray)
         self._helper: HelperThread | None = None
-        if batch >= SMALLEST_BATCH and allowed_threads() > 1:
+        if allowed_threads(batch) > 1:
             self._helper = HelperThread(batch, ABREAST, len(table))
         self._all_allowed = np.ones((batch, len(self.placement_names)), dtype=bool)
         self._all_allowed.flags.writeable = False
@@ -163,7 +167,7 @@ class Simulator:
         Args:
             actions: placements (B,), integers. Every episode must have a waiting request.
         """
-        actions = np.asarray(actions, dtype=np.int64).reshape(-1)
+        actions = np.ascontiguousarray(actions, dtype=np.int64).reshape(-1)  # compiled code knows no strides
         self._check(actions)
         records = np.empty(self.batch, OUTCOME)
         observation = np.empty(self._shape, dtype=np.float32)
@@ -185,6 +189,11 @@ class Simulator:
         if not 0 <= actions[0] < count or (self.batch > 1 and actions.view(np.uint64).max() >= count):
             low, high = actions.min(), actions.max()
             raise InputError(f"actions must lie in 0 to {count - 1}, got {low} to {high}.")
+
+    def close(self) -> None:
+        """End the helper thread, if there is one; stepping again starts another."""
+        if self._helper is not None:
+            self._helper.close()
 
     def masks(self) -> npt.NDArray[np.bool_]:
         """Allowed placements (B, P), read-only; local always is.
