@@ -19,7 +19,10 @@ from .compiling import entry_point
 from .records import OUTCOME, SENDING
 
 USELESS = 16  # steps in a row without help after which the batch is stepped alone
-PAUSE = 512  # steps alone before help is tried again: a few per cent of waiting at worst
+SHORTEST, LONGEST = (
+    64,
+    1024,
+)  # steps alone before help is tried again; twice as many each time, fewer with each help
 _ENTRY: dict[str, Any] = {}  # compiled functions; their argument types never change
 _FORKS = [0]  # forks that led to this process; threads do not survive them
 
@@ -96,6 +99,7 @@ class HelperThread:
         self._desk: _Desk | None = None
         self._arguments: tuple = ()
         self._step = self._useless = self._alone = 0
+        self._pause = SHORTEST
 
     def __reduce__(self) -> tuple:
         return type(self), self._sizes
@@ -123,9 +127,13 @@ class HelperThread:
             desk.wake()
         self._step = (self._step + 1) & desk.last_step
         helped = _ENTRY["step"](desk.words, desk.job[0], self._step, *arguments, *outputs)
-        self._useless = 0 if helped > 0 else self._useless + 1
+        if helped > 0:
+            self._useless, self._pause = 0, max(self._pause - 1, SHORTEST)
+            return True
+        self._useless += 1
         if helped < 0 or self._useless == USELESS:
-            self._useless, self._alone = 0, PAUSE
+            self._useless, self._alone = 0, self._pause
+            self._pause = min(2 * self._pause, LONGEST)
         return True
 
     def _open(self, arguments: tuple, outputs: tuple) -> _Desk:

@@ -13,8 +13,7 @@ from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from .outcome import REWARD_TERMS
-from .placement_env import INFO_KEYS, PlacementEnv
+from .placement_env import INFO_FIELDS, REWARD_FIELDS, PlacementEnv
 from .schema import Scenario
 from .simulator import Simulator
 from .tape import Part
@@ -107,11 +106,11 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
             )
         result = simulator.step(actions)
         o = result.outcome
-        numbers: dict[str, Any] = o.numbers()
-        numbers["missed"] = o.missed
-        info: dict[str, Any] = {key: numbers[key] for key in INFO_KEYS}
+        columns = o.columns()
+        info: dict[str, Any] = {key: columns[i] for key, i in INFO_FIELDS}
+        info["missed"] = o.missed
         info["placement"] = o.placement
-        info["rewards"] = {key: numbers[f"reward_{key}"] for key in REWARD_TERMS}
+        info["rewards"] = {key: columns[i] for key, i in REWARD_FIELDS}
         info["action_mask"] = simulator.masks().copy()
         observation, reward, truncated = result.observation, result.reward, result.truncated
         if self._any_over:

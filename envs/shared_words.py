@@ -12,7 +12,8 @@ from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
 
-intrinsic: Any = extending.intrinsic  # it hands over the first argument itself, which type checkers cannot know
+# It hands over the first argument itself, which type checkers cannot know.
+intrinsic: Any = extending.intrinsic
 _IN_ORDER = "seq_cst"  # every thread sees these reads and writes in one and the same order
 _WORD_BYTES = 8
 

@@ -83,7 +83,8 @@ def test_two_threads_give_what_one_gives_over_restarts_of_some_and_of_all(monkey
 @TWO
 def test_the_second_thread_really_helps(monkeypatch):
     """Asked often enough: a busy machine may keep it away for some steps, not for all."""
-    monkeypatch.setattr(helper_thread, "PAUSE", 0)
+    monkeypatch.setattr(helper_thread, "SHORTEST", 0)
+    monkeypatch.setattr(helper_thread, "LONGEST", 0)
     sim = simulator(2, monkeypatch, 4096, requests=1000)
     sim.reset(np.arange(4096))
     from carbonpilot.envs.kernel_shared import DONE
@@ -101,7 +102,8 @@ def test_the_second_thread_really_helps(monkeypatch):
 def test_a_helper_that_never_wakes_changes_nothing(monkeypatch):
     """And is given up for a while, then tried again."""
     monkeypatch.setattr(helper_thread, "_help", lambda desk: None)
-    monkeypatch.setattr(helper_thread, "PAUSE", 5)
+    monkeypatch.setattr(helper_thread, "SHORTEST", 5)
+    monkeypatch.setattr(helper_thread, "LONGEST", 5)
     one, two = (simulator(c, monkeypatch) for c in (1, 2))
     one.reset(np.arange(B))
     two.reset(np.arange(B))
