@@ -1,9 +1,9 @@
 """Compile the physics where numba is installed; run the very same functions as plain Python where it is not.
 
 The step of one request is some two hundred scalar operations. NumPy spends its time between them: written with arrays
-it reached a fifth of CartPole's speed at most; compiled it has half of it at 1024 environments and passes it at 64
-(benchmarks/bench_env.py). numba comes with the ``train`` extra; the device's light install replays logs uncompiled,
-slower and equal up to rounding.
+it reached a fifth of CartPole's speed at most; compiled it has four tenths of it at 1024 environments, six tenths with
+a second thread (`helper_thread`), and passes it at 64 (benchmarks/bench_env.py). numba comes with the ``train`` extra;
+the device's light install replays logs uncompiled, slower and equal up to rounding.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function of scalars, arrays and records; without numba it stays as it is.
 
     The result is kept on disk, so only the first process after an installation waits. No fast-math: sums must not
-    depend on the machine.
+    depend on the machine. Other Python threads run meanwhile.
     """
     if numba is None:
         return function
-    return numba.njit(cache=True, error_model="numpy")(function)
+    return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
 
 
 def counting_nothing(function: Callable[..., Any]) -> Any:
@@ -69,6 +69,14 @@ def counting_nothing(function: Callable[..., Any]) -> Any:
         return function
     options: dict[str, Any] = {"_nrt": False}  # numba's run time, which counts
     return numba.njit(cache=True, error_model="numpy", **options)(function)
+
+
+def sharing(function: Callable[..., Any]) -> Any:
+    """`counting_nothing`, for a function that lets other Python threads run meanwhile."""
+    if numba is None:
+        return function
+    options: dict[str, Any] = {"_nrt": False}
+    return numba.njit(cache=True, error_model="numpy", nogil=True, **options)(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:

@@ -58,15 +58,58 @@ def preview_all(
 
 
 @counting_nothing
+def step_block(
+    sites: Any, placements: Any, tables: Any, encoding: Any, tape: Any, state: Any, sendings: Any,
+    actions: Any, outcomes: Any, observations: Any, truncated: Any, first: int, stop: int,
+) -> None:  # fmt: skip
+    """`step_all` for the episodes from ``first`` to before ``stop``, no more than there are ``sendings``.
+
+    The tables are larger than the caches, and waiting for them took a third of the time. Short loops over
+    some episodes that do little else than read them let the processor wait for many entries at once.
+    Episodes are numbered unsigned, so that no index is tested for counting from the end.
+    """
+    site = sites[0]
+    inverse, low, high = encoding
+    rows, arrivals, payload, noise, valid_rows, warmup = tape
+    episodes, links, nodes, servers, known_at, miss, worlds = state
+    floats, integers, idle = tables
+    last = payload.shape[0] - 1
+    count = stop - first
+    for i in range(count):
+        b = np.uint64(first + i)
+        e, a, s = episodes[b], actions[b], sendings[i]
+        p, size, word = placements[a], payload[e.n, b], noise[e.n, a, b]
+        find_transfer(site, p, e, b, nodes, integers, worlds, size, word, s)
+    for i in range(count):
+        s = sendings[i]
+        s.extra_rtts, s.next_state = floats[s.entry], floats[s.entry + 1]
+    for i in range(count):
+        b = np.uint64(first + i)
+        send(site, placements[actions[b]], episodes[b], b, links, nodes, floats, worlds, sendings[i])
+    for i in range(count):
+        s = sendings[i]
+        s.wait_ms, s.batch = floats[s.entry], floats[s.entry + 1]
+    for i in range(count):
+        b = np.uint64(first + i)
+        e, a, o, s = episodes[b], actions[b], outcomes[b], sendings[i]
+        p = placements[a]
+        effect = serve(site, p, a, e, b, nodes, servers, floats, idle, worlds, s, o)
+        commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, s, o, effect)
+        following = e.issued_ms + o.latency_ms if site.closed_loop == 1 else arrivals[min(e.n + 1, last), b]
+        advance(site, e, b, nodes, known_at, miss, following)
+        move_world(site, e, rows, warmup, b, worlds)
+        size = payload[e.n, b]
+        observe(site, placements, e, b, links, nodes, worlds, size, inverse, low, high, observations)
+        e.over = 1 if e.n >= last or e.row >= valid_rows[b] else 0
+        truncated[b] = e.over == 1
+
+
+@counting_nothing
 def step_all(
     sites: Any, placements: Any, tables: Any, encoding: Any, tape: Any, state: Any, sendings: Any,
     actions: Any, outcomes: Any, observations: Any, truncated: Any,
 ) -> None:  # fmt: skip
     """Place every episode's waiting request, move to the next one and encode it.
-
-    The tables are larger than the caches, and waiting for them took a third of the time. Short loops over
-    some episodes that do little else than read them let the processor wait for many entries at once.
-    Episodes are numbered unsigned, so that no index is tested for counting from the end.
 
     Args:
         sites, placements, tables: `SITE` (1,), `PLACEMENT` (P,), `constants.Tables`.
@@ -77,40 +120,9 @@ def step_all(
         actions: placements (B,).
         outcomes, observations, truncated: arrays to fill: `OUTCOME` (B,), (B, F), (B,).
     """
-    site = sites[0]
-    inverse, low, high = encoding
-    rows, arrivals, payload, noise, valid_rows, warmup = tape
-    episodes, links, nodes, servers, known_at, miss, worlds = state
-    floats, integers, idle = tables
-    last = payload.shape[0] - 1
-    for first in range(0, episodes.shape[0], sendings.shape[0]):
-        count = min(sendings.shape[0], episodes.shape[0] - first)
-        for i in range(count):
-            b = np.uint64(first + i)
-            e, a, s = episodes[b], actions[b], sendings[i]
-            p, size, word = placements[a], payload[e.n, b], noise[e.n, a, b]
-            find_transfer(site, p, e, b, nodes, integers, worlds, size, word, s)
-        for i in range(count):
-            s = sendings[i]
-            s.extra_rtts, s.next_state = floats[s.entry], floats[s.entry + 1]
-        for i in range(count):
-            b = np.uint64(first + i)
-            send(site, placements[actions[b]], episodes[b], b, links, nodes, floats, worlds, sendings[i])
-        for i in range(count):
-            s = sendings[i]
-            s.wait_ms, s.batch = floats[s.entry], floats[s.entry + 1]
-        for i in range(count):
-            b = np.uint64(first + i)
-            e, a, o, s = episodes[b], actions[b], outcomes[b], sendings[i]
-            p = placements[a]
-            effect = serve(site, p, a, e, b, nodes, servers, floats, idle, worlds, s, o)
-            commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, s, o, effect)
-            following = (
-                e.issued_ms + o.latency_ms if site.closed_loop == 1 else arrivals[min(e.n + 1, last), b]
-            )
-            advance(site, e, b, nodes, known_at, miss, following)
-            move_world(site, e, rows, warmup, b, worlds)
-            size = payload[e.n, b]
-            observe(site, placements, e, b, links, nodes, worlds, size, inverse, low, high, observations)
-            e.over = 1 if e.n >= last or e.row >= valid_rows[b] else 0
-            truncated[b] = e.over == 1
+    count = truncated.shape[0]
+    for first in range(0, count, sendings.shape[0]):
+        step_block(
+            sites, placements, tables, encoding, tape, state, sendings, actions, outcomes, observations, truncated,
+            first, min(first + sendings.shape[0], count),
+        )  # fmt: skip

@@ -24,8 +24,9 @@ INFO_KEYS = (
 )  # fmt: skip
 
 _NAMES = OUTCOME.names or ()
-_INFO_FIELDS = [(key, _NAMES.index(key)) for key in INFO_KEYS]
-_REWARD_FIELDS = [(key, _NAMES.index(f"reward_{key}")) for key in REWARD_TERMS]
+# Name and position among the record's fields, all of eight bytes.
+INFO_FIELDS = [(key, _NAMES.index(key)) for key in INFO_KEYS]
+REWARD_FIELDS = [(key, _NAMES.index(f"reward_{key}")) for key in REWARD_TERMS]
 _PLACEMENT, _REWARD = _NAMES.index("placement"), _NAMES.index("reward")
 
 
@@ -119,10 +120,10 @@ class PlacementEnv(gym.Env):
         return result.observation[0], values[_REWARD], False, bool(result.truncated[0]), self._info(values)
 
     def _info(self, values: tuple) -> dict[str, Any]:
-        info: dict[str, Any] = {key: values[i] for key, i in _INFO_FIELDS}
+        info: dict[str, Any] = {key: values[i] for key, i in INFO_FIELDS}
         info["missed"] = bool(info["missed"])
         info["placement"] = self.placement_names[values[_PLACEMENT]]
-        info["rewards"] = {key: values[i] for key, i in _REWARD_FIELDS}
+        info["rewards"] = {key: values[i] for key, i in REWARD_FIELDS}
         info["action_mask"] = self.action_masks()
         return info
 

@@ -13,8 +13,7 @@ from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from .outcome import REWARD_TERMS
-from .placement_env import INFO_KEYS, PlacementEnv
+from .placement_env import INFO_FIELDS, REWARD_FIELDS, PlacementEnv
 from .schema import Scenario
 from .simulator import Simulator
 from .tape import Part
@@ -25,6 +24,7 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
 
     Sub-environment i of ``reset(seed=s)`` runs the tapes that a single environment runs after
     ``reset(seed=s + i)``. Episodes restart in the step after their end (`AutoresetMode.NEXT_STEP`).
+    From 512 sub-environments on, two threads step them (`CARBONPILOT_THREADS=1` in the environment: one).
     Information values are arrays (num_envs,) under the single environment's keys; `rewards` is a dict of them.
     """
 
@@ -61,7 +61,12 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
     ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         """Draw new tapes for all sub-environments."""
         self._seed(seed)
-        observation = self.simulator.reset([self._next_seed(i) for i in range(self.num_envs)])
+        return self._start(overwrite=False)
+
+    def _start(self, overwrite: bool) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Start all sub-environments afresh, over the present tape or not."""
+        seeds = [self._next_seed(i) for i in range(self.num_envs)]
+        observation = self.simulator.reset(seeds, overwrite)
         self._over[:], self._any_over = False, False
         return observation, {"action_mask": self.simulator.masks().copy()}
 
@@ -91,7 +96,7 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
         """Place the waiting request of every sub-environment; those that were over start afresh instead."""
         simulator = self.simulator
         if self._any_over and self._over.all():
-            observation, info = self.reset()
+            observation, info = self._start(overwrite=True)  # the tape is this environment's own
             return (
                 observation,
                 np.zeros(self.num_envs),
@@ -101,11 +106,11 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
             )
         result = simulator.step(actions)
         o = result.outcome
-        numbers: dict[str, Any] = o.numbers()
-        numbers["missed"] = o.missed
-        info: dict[str, Any] = {key: numbers[key] for key in INFO_KEYS}
+        columns = o.columns()
+        info: dict[str, Any] = {key: columns[i] for key, i in INFO_FIELDS}
+        info["missed"] = o.missed
         info["placement"] = o.placement
-        info["rewards"] = {key: numbers[f"reward_{key}"] for key in REWARD_TERMS}
+        info["rewards"] = {key: columns[i] for key, i in REWARD_FIELDS}
         info["action_mask"] = simulator.masks().copy()
         observation, reward, truncated = result.observation, result.reward, result.truncated
         if self._any_over:
@@ -115,6 +120,10 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
             reward[restarted], truncated[restarted] = 0.0, False
         self._over, self._any_over = truncated, np.count_nonzero(truncated) > 0
         return observation, reward, self._terminated.copy(), truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the simulator's helper thread (called by `close`)."""
+        self.simulator.close()
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Allowed placements (num_envs, P)."""

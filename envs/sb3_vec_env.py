@@ -87,7 +87,8 @@ class Sb3VecEnv(VecEnv):
         return observation, result.reward.astype(np.float32), result.truncated, infos
 
     def close(self) -> None:
-        """Nothing to release."""
+        """End the simulator's helper thread, if there is one."""
+        self.simulator.close()
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Allowed placements (B, P)."""

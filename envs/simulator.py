@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .compiling import COMPILED, entry_point
 from .constants import Constants
 from .errors import InputError
+from .helper_thread import HelperThread
 from .kernel import observe_all, preview_all, step_all
 from .outcome import Outcome
 from .records import OUTCOME, SENDING
@@ -22,6 +23,7 @@ from .schema import Scenario
 from .site import Site
 from .state import State
 from .tape import Part, Tape, draw_tape
+from .threads import allowed_threads
 
 ABREAST = 64  # episodes whose look-ups are made together: many hide the memory's latency, few stay in cache
 
@@ -39,11 +41,11 @@ class StepResult:
 _STEP: list[Callable[..., None]] = []
 
 
-def _compiled_step(*arguments: Any) -> None:
+def _compiled_step(arguments: tuple, *outputs: npt.NDArray[Any]) -> None:
     """`kernel.step_all`; its argument types never change, so they are looked up once a process."""
     if not _STEP:
-        _STEP.append(entry_point(step_all, arguments))
-    _STEP[0](*arguments)
+        _STEP.append(entry_point(step_all, (*arguments, *outputs)))
+    _STEP[0](*arguments, *outputs)
 
 
 @lru_cache(maxsize=16)
@@ -59,6 +61,9 @@ def site_for(scenario: Scenario) -> Site:
 
 class Simulator:
     """Episodes of one scenario, stepped together.
+
+    Batches of 512 and more are worked on by two threads where there are two cores and numba
+    (`threads.allowed_threads`); results do not depend on it.
 
     Args:
         scenario: shipped name, path of a YAML file, or a loaded scenario.
@@ -90,15 +95,29 @@ class Simulator:
         self._encoding = (np.float32(1.0) / table.scale, table.low, table.high)
         self._shape = (batch, len(table))
         self._sendings = np.zeros(min(batch, ABREAST), SENDING).view(np.recarray)
+        self._helper: HelperThread | None = None
+        if allowed_threads(batch) > 1:
+            self._helper = HelperThread(batch, ABREAST, len(table))
         self._all_allowed = np.ones((batch, len(self.placement_names)), dtype=bool)
         self._all_allowed.flags.writeable = False
 
-    def reset(self, seeds: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Start fresh episodes from one seed each (B,) and return the first observation (B, F)."""
+    def reset(self, seeds: npt.ArrayLike, overwrite: bool = False) -> npt.NDArray[np.float32]:
+        """Start fresh episodes.
+
+        Args:
+            seeds: one per episode (B,).
+            overwrite: draw the new tape over the present one, which nobody else may need any more.
+
+        Returns:
+            the first observation (B, F).
+        """
         seeds = np.asarray(seeds, dtype=np.uint64).reshape(-1)
         if seeds.size != self.batch:
             raise InputError(f"reset needs {self.batch} seeds, one per episode, got {seeds.size}.")
-        return self.reset_tape(draw_tape(self.site, seeds, self.part, self.traces_dir))
+        tape, state = (self.tape, self.state) if overwrite else (None, None)
+        self.tape = draw_tape(self.site, seeds, self.part, self.traces_dir, tape)
+        self.state = State(self.site, self.constants, self.tape, state)
+        return self._look()
 
     def reset_tape(self, tape: Tape) -> npt.NDArray[np.float32]:
         """Start fresh episodes on a given tape and return the first observation (B, F)."""
@@ -148,7 +167,7 @@ class Simulator:
         Args:
             actions: placements (B,), integers. Every episode must have a waiting request.
         """
-        actions = np.asarray(actions, dtype=np.int64).reshape(-1)
+        actions = np.ascontiguousarray(actions, dtype=np.int64).reshape(-1)  # compiled code knows no strides
         self._check(actions)
         records = np.empty(self.batch, OUTCOME)
         observation = np.empty(self._shape, dtype=np.float32)
@@ -156,7 +175,9 @@ class Simulator:
         filled = (
             records if COMPILED else records.view(np.recarray)
         )  # plain Python needs the fields as attributes
-        _compiled_step(*self._arguments, actions, filled, observation, truncated)
+        outputs = (actions, filled, observation, truncated)
+        if self._helper is None or not self._helper.step(self._arguments, *outputs):
+            _compiled_step(self._arguments, *outputs)
         return StepResult(observation, records["reward"], truncated, Outcome(records))
 
     def _check(self, actions: npt.NDArray[np.int64]) -> None:
@@ -168,6 +189,11 @@ class Simulator:
         if not 0 <= actions[0] < count or (self.batch > 1 and actions.view(np.uint64).max() >= count):
             low, high = actions.min(), actions.max()
             raise InputError(f"actions must lie in 0 to {count - 1}, got {low} to {high}.")
+
+    def close(self) -> None:
+        """End the helper thread, if there is one; stepping again starts another."""
+        if self._helper is not None:
+            self._helper.close()
 
     def masks(self) -> npt.NDArray[np.bool_]:
         """Allowed placements (B, P), read-only; local always is.

@@ -14,8 +14,13 @@ from .tape import Tape
 class State:
     """Records by episode (B,), link (B, L), node (B, K), server (B, Q), misses by request (N + 1, B), world (B, R)."""
 
-    def __init__(self, site: Site, constants: Constants, tape: Tape) -> None:
-        """Start with empty queues, a cool device and fresh connections."""
+    def __init__(self, site: Site, constants: Constants, tape: Tape, worn: State | None = None) -> None:
+        """Start with empty queues, a cool device and fresh connections.
+
+        Args:
+            site, constants, tape: what the episodes run on.
+            worn: a state of the same shape that is needed no more; its largest arrays are used again.
+        """
         batch, requests = tape.words.shape[-1], site.scenario.episode.requests
         self.episodes = np.zeros(batch, EPISODE).view(np.recarray)
         self.episodes.tail_until_ms = LONG_AGO_MS
@@ -28,8 +33,8 @@ class State:
             self.nodes.connection[:, p.node] = p.initial_state
         self.servers = np.zeros((batch, constants.server_count))
         # By request first: episodes run abreast, so a step then touches few pages. Written before they are read.
-        self.known_at = np.empty((requests + 1, batch))
-        self.miss = np.empty((requests + 1, batch), dtype=np.int8)
+        self.known_at = np.empty((requests + 1, batch)) if worn is None else worn.known_at
+        self.miss = np.empty((requests + 1, batch), dtype=np.int8) if worn is None else worn.miss
         # The tape's rows of each episode's present second.
         self.episodes.row = -1
         self.world = np.zeros((batch, site.rows.count), dtype=np.float32)

@@ -75,19 +75,33 @@ def _fill_halves(
     out: npt.NDArray[np.uint32],
 ) -> None:
     """The upper bits of the halves of each word, lower half first, into ``out`` (N, P, B); only ever run compiled."""
-    count, pairs = out.shape[1], (out.shape[1] + 1) // 2
-    upper, mask = np.uint64(32) + unused, np.uint64(0xFFFFFFFF) >> unused
+    count = out.shape[1]
+    pairs = (count + 1) // 2
+    unwanted = np.empty(keys.size, np.uint32)
     for n in range(out.shape[0]):
-        for j in range(pairs):
-            first, both = 2 * j, 2 * j + 1 < count
-            for b in range(keys.size):
-                x = index[n * pairs + j] + keys[b]
-                x = (x ^ (x >> _S30)) * _M1
-                x = (x ^ (x >> _S27)) * _M2
-                x = x ^ (x >> _S31)
-                out[n, first, b] = np.uint32((x >> unused) & mask)
-                if both:
-                    out[n, first + 1, b] = np.uint32(x >> upper)
+        for j in range(count // 2):
+            _fill_both(keys, index[n * pairs + j], unused, out[n, 2 * j], out[n, 2 * j + 1])
+        if count % 2 == 1:
+            _fill_both(keys, index[n * pairs + pairs - 1], unused, out[n, count - 1], unwanted)
+
+
+@compiled
+def _fill_both(
+    keys: npt.NDArray[np.uint64],
+    index: np.uint64,
+    unused: np.uint64,
+    lower: npt.NDArray[np.uint32],
+    upper: npt.NDArray[np.uint32],
+) -> None:
+    """One index of `_fill_halves`, apart from it so that the compiler takes eight keys at once."""
+    shift, mask = np.uint64(32) + unused, np.uint64(0xFFFFFFFF) >> unused
+    for b in range(keys.size):
+        x = index + keys[b]
+        x = (x ^ (x >> _S30)) * _M1
+        x = (x ^ (x >> _S27)) * _M2
+        x = x ^ (x >> _S31)
+        upper[b] = np.uint32(x >> shift)
+        lower[b] = np.uint32((x >> unused) & mask)
 
 
 @compiled
@@ -96,10 +110,20 @@ def _look_up(
 ) -> None:
     """Table entries of quarters of each word (N, B) into ``out`` (up to 4, N, B); only ever run compiled."""
     for n in range(words.shape[0]):
-        for b in range(words.shape[1]):
-            word = words[n, b]
-            for i in range(out.shape[0]):
-                out[i, n, b] = table[(word >> np.uint64(16 * i)) & np.uint64(0xFFFF)]
+        for i in range(out.shape[0]):
+            shift = np.uint64(16 * i)
+            for b in range(words.shape[1]):
+                out[i, n, b] = table[(words[n, b] >> shift) & np.uint64(0xFFFF)]
+
+
+@compiled
+def _middles(words: npt.NDArray[np.uint64], out: npt.NDArray[np.float32]) -> None:
+    """Quarters of each word (N / 4, B) as uniforms (N, B); only ever run compiled."""
+    for n in range(out.shape[0]):
+        shift = np.uint64(16 * (n % 4))
+        for b in range(out.shape[1]):
+            quarter = (words[n // 4, b] >> shift) & np.uint64(0xFFFF)
+            out[n, b] = (np.float32(quarter) + np.float32(0.5)) * np.float32(2.0**-16)
 
 
 class Stream:
@@ -128,10 +152,13 @@ class Stream:
         _fill_words(self.keys, index, words)
         return words.reshape(*shape, self.keys.size)
 
-    def halves(self, rows: int, columns: int, bits: int) -> npt.NDArray[np.uint32]:
+    def halves(
+        self, rows: int, columns: int, bits: int, out: npt.NDArray[np.uint32] | None = None
+    ) -> npt.NDArray[np.uint32]:
         """Draw numbers of ``bits`` (at most 32) bits (rows, columns, B); two neighbours share a 64-bit word."""
         pairs, unused = -(-columns // 2), 32 - bits
-        out = np.empty((rows, columns, self.keys.size), dtype=np.uint32)
+        if out is None:
+            out = np.empty((rows, columns, self.keys.size), dtype=np.uint32)
         if COMPILED:
             index = np.arange(self._drawn + 1, self._drawn + 1 + rows * pairs, dtype=np.uint64) * GOLDEN
             self._drawn += rows * pairs
@@ -183,6 +210,11 @@ class Stream:
 
     def cheap_uniforms(self, rows: int) -> npt.NDArray[np.float32]:
         """Draw uniforms (rows, B) on a grid of 65,536, four to a word, for long columns of noise."""
+        if COMPILED:
+            words = self.words(-(-rows // 4))
+            out = np.empty((rows, self.keys.size), dtype=np.float32)
+            _middles(words, out)
+            return out
         middle = (self._quarters(rows).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-16)
         return middle.reshape(-1, self.keys.size)[:rows]
 

@@ -6,11 +6,12 @@ from believed parameters (median service times, a textbook wait), as a device wo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from .compiling import compiled
+from .compiling import COMPILED, compiled, inlined
 from .link_sources import LinkRows
-from .node_bank import NodeBank
 from .schema import LOCAL, Scenario
 from .service import batch_energy_j, mean_ms
 from .site import Site
@@ -44,8 +45,9 @@ def fill_telemetry(
         if name in loads:
             shown.update(_probe_load(name, loads[name], scenario, Stream(keys, f"report:{name}")))
     shown.update({f"wish_{k}": v for k, v in scenario.wishes.model_dump().items()})
+    levels: dict[str, np.ndarray] = {}
     for p in scenario.placements:
-        latency, carbon = _believe(site, p.name, shown)
+        latency, carbon = _believe(site, p.name, shown, levels)
         shown[f"{p.name}_carbon_mg"] = carbon
         rows[layout[f"{p.name}:believed_ms"]] = latency
     for name in scenario.links:
@@ -57,8 +59,20 @@ def fill_telemetry(
         if feature.clock == "second":
             j = site.table.index[feature.name]
             row = rows[layout[f"feature:{feature.name}"]]
-            np.multiply(shown[feature.name], np.float32(1.0 / feature.scale), out=row, casting="unsafe")
+            values = shown[feature.name]
+            if COMPILED and isinstance(values, np.ndarray) and values.dtype == np.float32:
+                _scale(values, np.float32(1.0 / feature.scale), low[j], high[j], row)
+                continue
+            np.multiply(values, np.float32(1.0 / feature.scale), out=row, casting="unsafe")
             np.clip(row, low[j], high[j], out=row)
+
+
+@compiled
+def _scale(values: F32, factor: np.float32, low: np.float32, high: np.float32, out: F32) -> None:
+    """Multiply and clip (S, B) in one pass; only ever run compiled."""
+    for s in range(values.shape[0]):
+        for b in range(values.shape[1]):
+            out[s, b] = min(max(values[s, b] * factor, low), high)
 
 
 def _before(values: F32) -> F32:
@@ -143,8 +157,13 @@ def _probe_load(name: str, load: F32, scenario: Scenario, stream: Stream) -> dic
     return {f"{name}_load": seen, f"{name}_load_age_s": np.broadcast_to(delay.astype(np.float32), load.shape)}
 
 
-def _believe(site: Site, placement: str, shown: dict) -> tuple[F32 | float, F32]:
-    """Believed latency (ms, without payload and own backlog) and carbon (mg) of a placement."""
+def _believe(
+    site: Site, placement: str, shown: dict, levels: dict[str, np.ndarray]
+) -> tuple[F32 | float, F32]:
+    """Believed latency (ms, without payload and own backlog) and carbon (mg) of a placement.
+
+    ``levels`` keeps the levels of the nodes' reported loads, for other placements on the same node.
+    """
     scenario = site.scenario
     index = site.placement_names.index(placement)
     p = scenario.placements[index]
@@ -154,26 +173,55 @@ def _believe(site: Site, placement: str, shown: dict) -> tuple[F32 | float, F32]
             p.active_energy_j * MG_PER_J_PER_G_PER_KWH
         )
     node, bank = scenario.nodes[p.node], site.banks[site.node_names.index(p.node)]
-    load = shown.get(f"{p.node}_load", np.float32(0.0))
-    wait, batch = _believed_node(node, bank, load)
     share = 0.0 if node.batching is None else node.batching.marginal_service_share
-    latency = shown[f"{node.link}_rtt_ms"] + node.extra_rtt_ms + wait + service * (1 + share * (batch - 1))
     shared_j, own_j = batch_energy_j(p, node.pue)
-    joules = shared_j / batch + own_j
     kb = (scenario.payload.low_kb + scenario.payload.high_kb) / 2
-    link = scenario.links[node.link]
-    moved_j = network_energy_j(kb, link.network_energy_nj_per_bit)
+    moved_j = network_energy_j(kb, scenario.links[node.link].network_energy_nj_per_bit)
     radio = scenario.device.radio
-    sending_s = kb * 8e-3 / shown[f"{node.link}_uplink_mbps"]
-    radio_j = 0.0 if radio is None else radio.transmit_power_w * sending_s
-    grid = shown[f"{p.node}_carbon_g_per_kwh"]
-    device_grid = shown["device_carbon_g_per_kwh"]
-    return latency, (grid * joules + device_grid * (moved_j + radio_j)) * np.float32(MG_PER_J_PER_G_PER_KWH)
+    transmit_w = 0.0 if radio is None else radio.transmit_power_w
+    rtt, uplink = shown[f"{node.link}_rtt_ms"], shown[f"{node.link}_uplink_mbps"]
+    grid, device_grid = shown[f"{p.node}_carbon_g_per_kwh"], shown["device_carbon_g_per_kwh"]
+    wait, batch = np.zeros(1, np.float32), np.ones(1, np.float32)
+    if bank is not None and node.background is not None:
+        wait, batch = bank.mean_wait_ms.astype(np.float32), bank.mean_batch.astype(np.float32)
+        if p.node not in levels:
+            load = shown.get(f"{p.node}_load", np.float32(0.0))
+            levels[p.node] = np.broadcast_to(bank.level_of(np.minimum(load, BELIEVED_TOP_LOAD)), rtt.shape)
+    level = levels.get(p.node, np.broadcast_to(np.int64(0), rtt.shape))
+    scalars = (
+        node.extra_rtt_ms, service, share, shared_j, own_j, kb * 8e-3, transmit_w, moved_j, MG_PER_J_PER_G_PER_KWH
+    )  # fmt: skip
+    numbers = np.array(scalars, dtype=np.float32)
+    arrays = (rtt, uplink, grid, device_grid, level)
+    if not COMPILED:
+        return _predict(*arrays, wait, batch, numbers)
+    out = np.empty((2, *rtt.shape), dtype=np.float32)
+    _predict_all(*(np.ascontiguousarray(a) for a in arrays), wait, batch, numbers, out)
+    return out[0], out[1]
 
 
-def _believed_node(node, bank: NodeBank | None, load: F32) -> tuple[F32 | float, F32 | float]:
-    """Mean wait and batch size at a reported load, from the node type's own histories (its profile)."""
-    if bank is None or node.background is None:
-        return 0.0, 1.0
-    level = bank.level_of(np.minimum(load, BELIEVED_TOP_LOAD))
-    return bank.mean_wait_ms.astype(np.float32)[level], bank.mean_batch.astype(np.float32)[level]
+@inlined
+def _predict(
+    rtt: Any, uplink: Any, grid: Any, device_grid: Any, level: Any, waits: F32, batches: F32, numbers: F32
+) -> tuple[Any, Any]:
+    """Latency (ms) and carbon (mg), of one cell or of arrays of them, in single precision."""
+    extra_rtt, service, share, shared_j, own_j = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    kb_ms, transmit_w, moved_j, mg = numbers[5], numbers[6], numbers[7], numbers[8]
+    one, batch = np.float32(1.0), batches[level]
+    latency = rtt + extra_rtt + waits[level] + service * (one + share * (batch - one))
+    joules = shared_j / batch + own_j
+    radio_j = transmit_w * (kb_ms / uplink)
+    return latency, (grid * joules + device_grid * (moved_j + radio_j)) * mg
+
+
+@compiled
+def _predict_all(
+    rtt: F32, uplink: F32, grid: F32, device_grid: F32, level: np.ndarray, waits: F32, batches: F32, numbers: F32,
+    out: F32,
+) -> None:  # fmt: skip
+    """`_predict` of every cell (S, B) into ``out`` (2, S, B)."""
+    for s in range(rtt.shape[0]):
+        for b in range(rtt.shape[1]):
+            out[0, s, b], out[1, s, b] = _predict(
+                rtt[s, b], uplink[s, b], grid[s, b], device_grid[s, b], level[s, b], waits, batches, numbers
+            )
