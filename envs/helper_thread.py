@@ -19,10 +19,8 @@ from .compiling import entry_point
 from .records import OUTCOME, SENDING
 
 USELESS = 16  # steps in a row without help after which the batch is stepped alone
-SHORTEST, LONGEST = (
-    64,
-    1024,
-)  # steps alone before help is tried again; twice as many each time, fewer with each help
+# Steps alone before help is tried again; twice as many each time, fewer with each help.
+SHORTEST, LONGEST = 64, 1024
 _ENTRY: dict[str, Any] = {}  # compiled functions; their argument types never change
 _FORKS = [0]  # forks that led to this process; threads do not survive them
 

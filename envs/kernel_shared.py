@@ -23,9 +23,8 @@ FIELD = 16  # bits of a block's number; LEFT holds the step's number, the first 
 MASK = (1 << FIELD) - 1  # most blocks of a step
 LAST_STEP = (1 << 31) - 1
 PATIENCE = 3000  # looks for the next step before the helper goes to sleep: some 60 us
-OVERDUE = (
-    10_000  # looks for the end of a block before the caller holds the helper's core for taken: some 200 us
-)
+# Looks for the end of a block before the caller holds the helper's core for taken: some 200 us.
+OVERDUE = 10_000
 STALLED = -1
 
 
@@ -126,19 +125,8 @@ def help_steps(
                 break
             first = i * block
             step_block(
-                sites,
-                placements,
-                tables,
-                encoding,
-                tape,
-                state,
-                sendings,
-                a,
-                o,
-                v,
-                t,
-                first,
+                sites, placements, tables, encoding, tape, state, sendings, a, o, v, t, first,
                 min(first + block, count),
-            )
+            )  # fmt: skip
             store_word(words, DONE, load_word(words, DONE) + 1)
         seen, looks = step, 0
