@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 
 from .agents import commands as agent_commands
+from .agents import reproduce_commands
 from .envs.commands import scenarios_app, traces_app
 from .envs.errors import CarbonPilotError, MissingExtraError
+from .oracle import commands as oracle_commands
 
 # Package -> extra; a missing package names the command that installs it.
 _TRAIN = (
@@ -29,8 +31,12 @@ scenarios_app.command("check")(agent_commands.scenarios_check)
 app.command()(agent_commands.train)
 app.command()(agent_commands.benchmark)
 app.command()(agent_commands.export)
+app.command()(agent_commands.tune)
+app.command()(oracle_commands.breakeven)
 app.add_typer(reproduce_app, name="reproduce", help="Tables of the papers, theirs beside ours.")
-reproduce_app.command("khan")(agent_commands.reproduce_khan)
+reproduce_app.command("khan")(reproduce_commands.khan)
+reproduce_app.command("carbonedge")(reproduce_commands.carbonedge)
+reproduce_app.command("ng")(reproduce_commands.ng)
 app.add_typer(traces_app, name="traces", help="Check and summarise trace files, fit the generators to them.")
 
 

@@ -113,16 +113,58 @@ def export(
     typer.echo(f"wrote {export_run(run_dir, out)}")
 
 
-def reproduce_khan(json_file: JsonFile = None) -> None:
-    """Tables 1 and 2, the batching figures, Fig. 3 and 4 of Khan et al., each cell beside ours.
+class Sampler(str, enum.Enum):
+    """How settings are proposed."""
 
-    Cells that cannot be reproduced are marked, with the reason.
+    cem = "cem"
+    tpe = "tpe"
+    random = "random"
 
-    Example: carbonpilot reproduce khan --json khan.json
+
+def tune(
+    scenario: ScenarioName,
+    policy: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Rule to tune, or 'all'; may be given several times.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Gets the parameters, as YAML.")],
+    trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Settings to try for each rule.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="The same, as simulated requests.")] = None,
+    seed: Seed = 0,
+    sampler: Annotated[Sampler, typer.Option(help="How settings are proposed.")] = Sampler.cem,
+    aim: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the tapes that shall meet the SLO.")
+    ] = 0.97,
+    study: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Optuna journal: a search that was stopped goes on.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = 1,
+    traces: Traces = None,
+) -> None:
+    """Search the parameters of rules on training tapes, as seriously as agents are trained.
+
+    The winner is chosen on fresh training tapes; evaluation tapes are never touched.
+
+    Example: carbonpilot tune metro --policy slo-predictive-budget --out tuned.yaml
     """
-    from .khan import reproduce
+    from ..envs.console import progress
+    from .tune import TuneOptions, run_tune
+    from .tune_objective import Objective
 
-    raise typer.Exit(reproduce(json_file))
+    options = TuneOptions(
+        trials=trials, steps=steps, seed=seed, sampler=sampler.value, objective=Objective(aim=aim), jobs=jobs
+    )
+    with progress("tune") as report:
+        content = run_tune(
+            scenario, policy, out, options=options, study=study, traces=traces, progress=report
+        )
+    for name, entry in content["policies"].items():
+        chosen = entry["selection"]
+        typer.echo(
+            f"{name}: {chosen['carbon_mg_per_request']:.4g} mg per request, SLO met on "
+            f"{chosen['episodes_meeting_slo']:.1%} of {chosen['tapes']} fresh training tapes "
+            f"({entry['trials']} settings, {entry['requests_simulated']:,} requests, {entry['seconds']:.0f} s)"
+        )
+    typer.echo(f"wrote {out}")
 
 
 def scenarios_check(

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..oracle.breakeven import break_even
 from .training_plan import make_plan, open_run
 from .training_session import TrainingSession
 
@@ -81,6 +82,7 @@ def train(
             f"{run.path} has made its {done} steps already: nothing to do. Ask for more with --steps."
         )
         return RunResult(run.path, done, {}, run.read_json("emissions.json"))
+    console.print(break_even(plan.scenario, plan.traces_dir).conclusion, highlight=False, markup=False)
     session = TrainingSession(plan, run, checkpoint, console)
     session.run(evaluate_every, checkpoint_every)
     return RunResult(run.path, session.steps, session.evaluation, session.emissions)

@@ -27,6 +27,7 @@ ASK_ORACLE = {
     "agents.benchmark",
     "agents.evaluation",
     "agents.imitation",
+    "agents.train",  # prints where the site breaks even before it trains on it
     "agents.policy_registry",  # finds the oracle by its name, for benchmark and the evaluation in training
 }
 # What the device runtime may use of agents; the rest of agents may need torch.
