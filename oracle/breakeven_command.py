@@ -132,7 +132,10 @@ def fixed_table(result: BreakEven) -> Table:
     table = _table("policy", "CO2 per request", "cannot meet the SLO")
     for fixed in result.fixed.values():
         late = f"{percent(fixed.misses_at_least)} or more" if fixed.misses_at_least else "-"
-        table.add_row(f"always-{fixed.name}", f"{number(fixed.carbon_mg)} mg", late)
+        local = (
+            fixed.name == result.scenario.placements[0].name
+        )  # its policy is always-local, whatever its name
+        table.add_row(f"always-{'local' if local else fixed.name}", f"{number(fixed.carbon_mg)} mg", late)
     saving = result.saving
     for words, share in (
         ("saved within the SLO", saving.budget),

@@ -35,7 +35,7 @@ def _fixed_words(site: Site, proven: str, saving: Saving, fixed: dict[str, Fixed
         return f"A fixed choice ({proven}) is best everywhere: {less}."
     return (
         f"{proven} emits least everywhere: {less}. But {percent(late)} or more of its requests miss the SLO; within it "
-        f"at most {at_most(saving.budget)} of always-{local}'s carbon can be saved."
+        f"at most {at_most(saving.budget)} of always-local's carbon can be saved."
     )
 
 
@@ -54,7 +54,7 @@ def _nearest(site: Site, pairs: tuple[Pair, ...]) -> str:
 
 def _bounded(site: Site, pairs: tuple[Pair, ...], saving: Saving, fixed: dict[str, Fixed], local: str) -> str:
     misses = f"{100 * (1 - site.scenario.slo.quantile):.3g} %"
-    most = f"at most {at_most(saving.budget)} of always-{local}'s carbon"
+    most = f"at most {at_most(saving.budget)} of always-local's carbon"
     if saving.budget < LITTLE:
         lead = f"Little can be saved within the SLO: {most}"
     else:
