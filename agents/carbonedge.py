@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..envs.files import atomic_write_bytes, check_output_file, write_json
 from ..envs.scenario import scenario_sha256
@@ -19,8 +18,8 @@ from .carbonedge_plot import PICTURE, draw, require_matplotlib
 from .carbonedge_reading_cells import ReadingScores
 from .carbonedge_runs import CALIBRATED, READINGS, TRUE_KWH, decision_ms, model_scenario, play_all
 from .carbonedge_sweep import Sweep, idle_scores, score_range, sweep
-from .khan_cells import Cell
-from .khan_table import HEADINGS, NUMBERS, TABLE_WIDTH, rows
+from .paper_cells import Cell
+from .paper_table import TABLE_WIDTH, show
 
 SCHEMA = "carbonpilot/reproduce/1"
 SEED = 20261120
@@ -60,7 +59,7 @@ def reproduce(json_file: Path | None = None, plots_dir: Path | None = None, seed
         atomic_write_bytes(picture, draw(sweeps))
     for line in summary(cells, sweeps, scores):
         console.print(line, highlight=False, markup=False)
-    show(cells, console)
+    show(cells, "CarbonEdge: paper and ours", console)
     for what, file in (("Cells", json_file), ("Picture", picture)):
         if file is not None:
             console.print(f"{what} written to {file}", soft_wrap=True)
@@ -102,16 +101,3 @@ def summary(cells: list[Cell], sweeps: list[Sweep], scores: ReadingScores) -> li
         f"The switch, printed w_C >= {paper.SWITCH_WEIGHT:.2f}, by reading: {'; '.join(switched)}. It is at 0.50 only "
         "where S_C and S_P are given their printed ranges.",
     ]
-
-
-def show(cells: list[Cell], console: Console) -> None:
-    """Print the table and the notes under it, each once."""
-    lines, reasons = rows(cells)
-    table = Table(title="CarbonEdge: paper and ours")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading in NUMBERS else "left")
-    for line in lines:
-        table.add_row(*line)
-    console.print(table)
-    for number, note in enumerate(reasons, start=1):
-        console.print(f"{number:2d}  {note}", highlight=False, markup=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import carbonedge_paper as paper
 from .carbonedge_runs import CALIBRATED, Figures, Key
-from .khan_cells import TOLERANCE, Cell
+from .paper_cells import TOLERANCE, Cell
 
 V2 = paper.MOBILENET_V2
 OTHER = ", other readings"  # end of the names of tables that the paper does not have

@@ -15,7 +15,7 @@ from .carbonedge_reading_cells import (
 )
 from .carbonedge_runs import CALIBRATED, MODES, Key
 from .carbonedge_sweep import Sweep
-from .khan_cells import Cell
+from .paper_cells import Cell
 
 
 def all_cells(

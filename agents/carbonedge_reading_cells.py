@@ -16,7 +16,7 @@ from .carbonedge_runs import (
 )
 from .carbonedge_score import TABLE_I, Scores
 from .carbonedge_sweep import Sweep, exact_switch, score_range
-from .khan_cells import Cell
+from .paper_cells import Cell
 
 ReadingScores = dict[str, dict[str, Scores]]
 

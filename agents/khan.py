@@ -12,9 +12,10 @@ from rich.progress import Progress
 from ..envs.files import check_output_file, write_json
 from ..envs.scenario import load_scenario, scenario_sha256
 from . import khan_paper as paper
-from .khan_cells import TCP_TABLE, TOLERANCE, Cell, all_cells
+from .khan_cells import TCP_TABLE, all_cells
 from .khan_runs import Run, plan, play_all
-from .khan_table import TABLE_WIDTH, show
+from .paper_cells import TOLERANCE, Cell
+from .paper_table import TABLE_WIDTH, show
 
 SCHEMA = "carbonpilot/reproduce/1"
 SEED = 20261120
@@ -42,7 +43,7 @@ def reproduce(json_file: Path | None = None, seed: int = SEED) -> int:
     cells = all_cells(_play(console, seed))
     for line in _summary(cells):
         console.print(line)
-    show(cells, console)
+    show(cells, "Khan et al.: paper and ours", console)
     if json_file is not None:
         write_json(json_file, as_json(cells, seed))
         console.print(f"Cells written to {json_file}", soft_wrap=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Any
 
 from . import khan_notes as notes
 from . import khan_paper as paper
@@ -20,65 +18,13 @@ from .khan_runs import (
     Key,
     rate_name,
 )
+from .paper_cells import Cell, Range, cell
 
 TCP_TABLE = "Table 1, tcp model"
-TOLERANCE = 0.10  # a prediction further off is reported as not reproducible, with its reason
 ROWS = {"khan-lan": "LAN", "khan-emu-a": "Emu-A", "khan-emu-b": "Emu-B"}
 SIDES = (("local", LOCAL, "local-b0"), ("offload", OFFLOAD, "edge-b4"))
-SLOWEST = paper.Range(1, 1)  # the rate at which Fig. 3's idle powers are fitted
+SLOWEST = Range(1, 1)  # the rate at which Fig. 3's idle powers are fitted
 Runs = dict[Key, Figures]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One printed figure beside ours.
-
-    Attributes:
-        table, row, column, unit: where the figure stands in the paper.
-        paper: the printed figure; the middle where a range is printed.
-        ours: the same from the simulator, or None where it has no such quantity.
-        relative_error: (ours - paper) / paper; for a range 0 inside it, else against its nearer end.
-        kind: "fitted" (used for calibration), "predicted" or "not_reproducible".
-        note: the reason, and which contradiction of the paper bites.
-    """
-
-    table: str
-    row: str
-    column: str
-    unit: str
-    paper: float
-    ours: float | None
-    relative_error: float | None
-    kind: str
-    note: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """The cell under the keys of the JSON contract."""
-        return asdict(self)
-
-
-def error(printed: float | paper.Range, ours: float) -> float:
-    """Relative error against a figure, or against the nearer end of a range."""
-    if isinstance(printed, paper.Range):
-        printed = min(max(ours, printed.low), printed.high)
-    return (ours - printed) / printed
-
-
-def cell(
-    place: tuple[str, str, str, str],
-    printed: float | paper.Range,
-    ours: float,
-    note: str = "",
-    *,
-    fitted: bool = False,
-) -> Cell:
-    """Build a cell; a prediction beyond the tolerance is not reproducible, and ``note`` is its reason."""
-    off = error(printed, ours)
-    kind = "fitted" if fitted else "predicted" if abs(off) <= TOLERANCE else "not_reproducible"
-    if isinstance(printed, paper.Range):
-        note = f"Printed as {printed.low:g}-{printed.high:g}; the error is to the nearer end. {note}".strip()
-        printed = (printed.low + printed.high) / 2
-    return Cell(*place, paper=float(printed), ours=ours, relative_error=off, kind=kind, note=note)
 
 
 def all_cells(runs: Runs) -> list[Cell]:

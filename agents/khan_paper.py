@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .paper_cells import Range
+
 SLO_MS = 150.0  # "service-level objective (SLO) of 150 ms for the 95th-percentile latency"
 CARBON_G_PER_KWH = 400.0  # Table 2: "assuming 0.4 kg CO2/kWh"
 
@@ -34,13 +36,6 @@ class Efficiency(NamedTuple):
     pixel_accuracy_pct: float
     energy_j: float
     carbon_mg: float
-
-
-class Range(NamedTuple):
-    """A figure that the paper prints as a range."""
-
-    low: float
-    high: float
 
 
 TABLE_1 = {

@@ -14,13 +14,13 @@ from rich.progress import Progress
 from ..envs.files import check_output_file
 from ..envs.files import write_json as write
 from ..envs.scenario import load_scenario, scenario_sha256
-from .khan_cells import Cell
-from .khan_table import TABLE_WIDTH
 from .ng_accuracy import Row, mape, measure, settings, worst
 from .ng_cells import all_cells
 from .ng_plot import NAME, write_plot
 from .ng_table import accuracy_records, show, timeline_records
 from .ng_timelines import CASES, Timeline, form_errors, play
+from .paper_cells import Cell
+from .paper_table import TABLE_WIDTH
 from .plots import require_matplotlib
 
 SCHEMA = "carbonpilot/reproduce/1"

@@ -9,10 +9,10 @@ import numpy as np
 
 from . import ng_notes as notes
 from . import ng_paper as paper
-from .khan_cells import Cell, cell
 from .ng_accuracy import Row, mape
 from .ng_lemmas import Tenant, lemma_3_1, tenants_to_tip
 from .ng_timelines import Stretch, Timeline
+from .paper_cells import Cell, cell
 
 
 def all_cells(timelines: dict[str, Timeline], accuracy: Sequence[Row]) -> list[Cell]:

@@ -16,10 +16,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .khan_cells import Cell
-from .khan_table import HEADINGS, NUMBERS, markdown, rows
 from .ng_accuracy import Row
 from .ng_timelines import Timeline
+from .paper_cells import Cell
+from .paper_table import HEADINGS, NUMBERS, markdown, rows
 
 ACCURACY = ("group", "setting", "load", "equations", "predicted", "simulated", "error", "s.e.", "p95 error")
 LINES = ("time", "conditions", "placement", "predicted", "simulated", "chosen")

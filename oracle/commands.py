@@ -25,3 +25,25 @@ def breakeven(
     from .breakeven_command import run_breakeven
 
     raise typer.Exit(run_breakeven(scenario, json_file, plot, traces))
+
+
+def oracle(
+    scenario: ScenarioName,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORACLE", help="One of the oracles; may be given several times. Default: all."),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, metavar="N", help="Evaluation tapes.")] = 20,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+    traces: Traces = None,
+) -> None:
+    """What hindsight reaches on the evaluation tapes, and a bound that no policy can beat.
+
+    The tapes are those that `carbonpilot benchmark` plays with the same seed.
+
+    Example: carbonpilot oracle metro --episodes 20 --json oracle.json
+    """
+    from .command import run_oracle
+
+    run_oracle(scenario, episodes, seed, traces, json_file, policy or ())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carbonpilot.agents import khan, khan_cells, khan_paper, khan_runs
+from carbonpilot.agents import khan, khan_cells, khan_paper, khan_runs, paper_cells
 from carbonpilot.agents.khan_runs import Figures, Key
 from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.scenario import load_scenario
@@ -26,7 +26,7 @@ def runs() -> dict[Key, Figures]:
 
 
 @pytest.fixture(scope="module")
-def cells(runs) -> list[khan_cells.Cell]:
+def cells(runs) -> list[paper_cells.Cell]:
     return khan_cells.all_cells(runs)
 
 
@@ -123,19 +123,19 @@ def test_predictions(cells):
 
 
 def test_errors_against_figures_and_ranges():
-    assert khan_cells.error(8.0, 8.4) == pytest.approx(0.05)
-    interval = khan_paper.Range(15, 17)
-    assert khan_cells.error(interval, 16.0) == 0
-    assert khan_cells.error(interval, 13.5) == pytest.approx(-0.1)
-    assert khan_cells.error(interval, 18.7) == pytest.approx(0.1)
+    assert paper_cells.error(8.0, 8.4) == pytest.approx(0.05)
+    interval = paper_cells.Range(15, 17)
+    assert paper_cells.error(interval, 16.0) == 0
+    assert paper_cells.error(interval, 13.5) == pytest.approx(-0.1)
+    assert paper_cells.error(interval, 18.7) == pytest.approx(0.1)
 
 
 def test_a_prediction_that_is_off_is_flagged():
     place = ("t", "r", "c", "ms")
-    assert khan_cells.cell(place, 100, 109, "why").kind == "predicted"
-    off = khan_cells.cell(place, 100, 111, "why")
+    assert paper_cells.cell(place, 100, 109, "why").kind == "predicted"
+    off = paper_cells.cell(place, 100, 111, "why")
     assert (off.kind, off.note) == ("not_reproducible", "why")
-    assert khan_cells.cell(place, 100, 150, fitted=True).kind == "fitted"  # and the 2 % test above fails
+    assert paper_cells.cell(place, 100, 150, fitted=True).kind == "fitted"  # and the 2 % test above fails
 
 
 # -- where the figures come from ----------------------------------------------------------------------

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from carbonpilot.agents import (
-    khan_table,
     ng,
     ng_accuracy,
     ng_cells,
@@ -20,6 +19,7 @@ from carbonpilot.agents import (
     ng_sites,
     ng_table,
     ng_timelines,
+    paper_table,
 )
 from carbonpilot.agents.ng_lemmas import Tenant, lemma_3_1, lemma_3_2
 from carbonpilot.envs.errors import InputError
@@ -211,7 +211,7 @@ def test_every_cell_that_is_off_says_why(timelines, small_grid):
 def test_the_page_holds_what_the_command_gives():
     page = (Path(__file__).parent.parent / "docs" / "reproduce-ng.md").read_text()
     for cell in (*ng_cells.crossovers(), *ng_cells.levels()):
-        ((*line, _),), notes = khan_table.rows([cell])
+        ((*line, _),), notes = paper_table.rows([cell])
         assert "| " + " | ".join(line) + " |" in page
         assert all(note in page for note in notes)
 
