@@ -2,146 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from ..envs.errors import InputError
+from ..envs.errors import CarbonPilotError, InputError
 from ..envs.schema import Scenario
+from ..envs.simulator import Simulator
 from ..envs.tape import Part
-from .metrics import EPISODE_METRICS, episode_metrics, mean_per_episode, placement_share, share_over_time
+from ..oracle.breakeven import break_even
+from ..oracle.breakeven_svg import map_svg
+from .benchmark_result import LEAST_ROOM, BenchmarkResult, best_hindsight
+from .metrics import episode_metrics, mean_per_episode, placement_share, share_over_time
+from .observed_world import MOST, WorldWatch
 from .policy_registry import Contestant, Kind, contestants, default_policies
-from .rollout import EpisodeRecord, evaluation_seeds, run_policy
-from .statistics import Estimate, PairedBootstrap, wilson
+from .policy_result import COMPLIANT_SHARE, Excluded, PolicyResult, SeedGroup
+from .report_extras import Extras
+from .rollout import EpisodeRecord, PolicyError, evaluation_seeds, run_policy
+from .rule_parameters import TunedRules
+from .seed_levels import read_training
 
-# Fixed before any result was seen: a policy complies when it meets the SLO in this share of its episodes.
-# Carbon is compared among complying policies only; whoever misses more can always be cleaner.
-COMPLIANT_SHARE = 0.95
-# Below this share of the reference's carbon the oracle's saving is too small to divide by.
-LEAST_ROOM = 0.01
+__all__ = [
+    "COMPLIANT_SHARE",
+    "LEAST_ROOM",
+    "BenchmarkResult",
+    "Excluded",
+    "PolicyResult",
+    "SeedGroup",
+    "benchmark",
+    "best_hindsight",
+    "break_even_extras",
+    "play",
+    "summarise",
+]
+
 TIME_BINS = 50
 CDF_POINTS = 2001
 
 F64 = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class PolicyResult:
-    """One policy on all tapes.
-
-    Attributes:
-        name, kind: as in `Contestant`.
-        metrics: per episode, name -> (B,).
-        shares: share of each placement per episode (P, B).
-        latency_cdf_ms: latencies at evenly spaced quantiles from 0 to 1, over all requests, ms.
-        time, time_shares: placements over the course of the episode, see `share_over_time`.
-        requests: requests that were played.
-    """
-
-    name: str
-    kind: Kind
-    metrics: dict[str, F64]
-    shares: F64
-    latency_cdf_ms: F64
-    time: F64
-    time_shares: F64
-    requests: int
-
-    @property
-    def compliance(self) -> float:
-        """Share of the episodes that meet the SLO."""
-        return float(self.metrics["episodes_meeting_slo"].mean())
-
-    @property
-    def complies(self) -> bool:
-        """Whether it meets the SLO often enough for its carbon to count."""
-        return self.compliance >= COMPLIANT_SHARE
-
-    @property
-    def carbon_mg(self) -> float:
-        """Mean CO2 per request, mg."""
-        return float(self.metrics["carbon_mg_per_request"].mean())
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """All policies on the same tapes.
-
-    Attributes:
-        scenario: the site.
-        seed: seed of tapes, random policies and resampling.
-        episodes: number of tapes.
-        part: the part of the world that the tapes come from.
-        results: one per policy, in the order they were asked for.
-    """
-
-    scenario: Scenario
-    seed: int
-    episodes: int
-    part: Part
-    results: tuple[PolicyResult, ...]
-
-    @cached_property
-    def bootstrap(self) -> PairedBootstrap:
-        """The resamples that every interval is made from."""
-        return PairedBootstrap(self.episodes, self.seed)
-
-    def __getitem__(self, name: str) -> PolicyResult:
-        return next(r for r in self.results if r.name == name)
-
-    @property
-    def oracle(self) -> PolicyResult:
-        """The hindsight policy that gap and regret are measured against: the cleanest that complies.
-
-        Where none complies, the one that complies most often.
-        """
-        return best_hindsight(self.results, COMPLIANT_SHARE)
-
-    @cached_property
-    def reference(self) -> PolicyResult:
-        """The static placement with the lowest carbon among those that comply, else always-local."""
-        static = [r for r in self.results if r.kind == "static"]
-        return min((r for r in static if r.complies), key=lambda r: r.carbon_mg, default=static[0])
-
-    @cached_property
-    def estimates(self) -> dict[str, dict[str, Estimate]]:
-        """Policy -> every metric of the JSON contract, with intervals over the tapes."""
-        return {r.name: self._estimates(r) for r in self.results}
-
-    def _estimates(self, result: PolicyResult) -> dict[str, Estimate]:
-        found = {name: self.bootstrap.mean(result.metrics[name]) for name in EPISODE_METRICS}
-        found["episodes_meeting_slo"] = wilson(result.metrics["episodes_meeting_slo"])
-        found["oracle_gap_closed"] = self.gap_closed(result)
-        found["regret_mg_per_request"] = self.bootstrap.difference(
-            result.metrics["carbon_mg_per_request"], self.oracle.metrics["carbon_mg_per_request"]
-        )
-        return found
-
-    def gap_closed(self, result: PolicyResult) -> Estimate:
-        """Share of the carbon between the reference and the oracle that a policy saves.
-
-        0 is the reference, 1 the oracle; it means something at equal compliance only. It does not exist
-        (None) where the oracle saves less than 1 % of the reference's carbon.
-        """
-        if self.reference.carbon_mg - self.oracle.carbon_mg < LEAST_ROOM * self.reference.carbon_mg:
-            return Estimate(None)
-        return self.bootstrap.of_means(
-            lambda reference, oracle, own: (reference - own) / (reference - oracle),
-            *(r.metrics["carbon_mg_per_request"] for r in (self.reference, self.oracle, result)),
-        )
-
-
-def best_hindsight(results: Iterable[PolicyResult], share: float) -> PolicyResult:
-    """The cleanest oracle that meets the SLO in ``share`` of the episodes, else the most compliant."""
-    oracles = [r for r in results if r.kind == "oracle"]
-    keeping = [r for r in oracles if r.compliance >= share]
-    if keeping:
-        return min(keeping, key=lambda r: r.carbon_mg)
-    return max(oracles, key=lambda r: r.compliance)
 
 
 def benchmark(
@@ -151,6 +52,7 @@ def benchmark(
     seed: int = 0,
     traces_dir: str | None = None,
     progress: Progress | None = None,
+    tuned: TunedRules | None = None,
 ) -> BenchmarkResult:
     """Play every baseline, the oracle and the given policies on the same evaluation tapes.
 
@@ -161,14 +63,18 @@ def benchmark(
         seed: the tapes follow from it; another seed, other tapes.
         traces_dir: trace folder of a scenario that reads files.
         progress: called with policy name, requests done and requests in all, over all policies.
+        tuned: parameters of the rules; None: those that are shipped for the scenario.
 
     Raises:
         InputError: a policy does not exist or does not fit; nothing has been played then.
+        CarbonPilotError: every single policy failed while it was played.
     """
     if episodes < 1:
         raise InputError(f"--episodes must be at least 1, got {episodes}.")
-    entries = contestants([*default_policies(scenario), *policies], scenario, seed)
-    return play(entries, scenario, episodes, seed, traces_dir, progress)
+    defaults = default_policies(scenario)
+    entries = contestants([*defaults, *policies], scenario, seed, tuned)
+    asked = {e.name for e in entries if e.name in policies or e.name not in defaults}
+    return play(entries, scenario, episodes, seed, traces_dir, progress, asked=asked)
 
 
 def play(
@@ -179,8 +85,27 @@ def play(
     traces_dir: str | None = None,
     progress: Progress | None = None,
     part: Part = "evaluation",
+    *,
+    asked: set[str] | None = None,
+    bounds: Mapping[str, F64] | None = None,
+    p95_bound_ms: F64 | None = None,
 ) -> BenchmarkResult:
-    """Play policies that have been found already; see `benchmark`."""
+    """Play policies that have been found already; see `benchmark`.
+
+    A policy that raises, or answers with something that is no allowed placement, is left out and named with the
+    reason; the others go on.
+
+    Args:
+        entries: the policies; folders of learned ones say which training seeds belong together.
+        scenario, episodes, seed, traces_dir, progress: as in `benchmark`.
+        part: "evaluation", or "training" for tuning.
+        asked: names that the user gave, none for all of them.
+        bounds: name -> lower bound of the carbon per request of any plan that meets the SLO (B,), mg.
+        p95_bound_ms: lower bound of the latency at the objective's quantile (B,), ms.
+
+    Raises:
+        CarbonPilotError: no policy is left.
+    """
     seeds = evaluation_seeds(seed, episodes)
     total = len(entries) * episodes * scenario.episode.requests
     done = 0
@@ -191,27 +116,87 @@ def play(
         if progress is not None:
             progress(name, done, total)
 
-    results = []
-    for entry in entries:
-        record = run_policy(
-            entry.policy,
-            scenario,
-            seeds,
-            part,
-            traces_dir,
-            progress=lambda more, name=entry.name: report(name, more),
-        )
-        results.append(summarise(entry.name, entry.kind, record, scenario))
-    return BenchmarkResult(scenario, seed, episodes, part, tuple(results))
+    preparation_s = _prepare(scenario, seeds[:1], part, traces_dir)
+    results: list[PolicyResult] = []
+    excluded: list[Excluded] = []
+    world = None
+    for i, entry in enumerate(entries, start=1):
+        watch = WorldWatch(scenario) if world is None else None
+        started = time.perf_counter()
+        try:
+            record = run_policy(
+                entry.policy,
+                scenario,
+                seeds,
+                part,
+                traces_dir,
+                progress=lambda more, name=entry.name: report(name, more),
+                watch=watch,
+            )
+            results.append(summarise(entry.name, entry.kind, record, scenario, entry.policy, started))
+        except PolicyError as error:
+            wanted = asked is None or entry.name in asked
+            excluded.append(Excluded(entry.name, entry.kind, error.reason, wanted))
+            report(entry.name, i * episodes * scenario.episode.requests - done)
+            continue
+        if watch is not None:
+            world = watch.world(entry.name, record.valid)
+    if not results:
+        reasons = "; ".join(f"{e.name} {e.reason}" for e in excluded)
+        raise CarbonPilotError(f"No policy could be judged: {reasons}.")
+    trainings = {e.name: read_training(e.folder) for e in entries if e.folder is not None}
+    return BenchmarkResult(
+        scenario,
+        seed,
+        episodes,
+        part,
+        tuple(results),
+        tuple(excluded),
+        trainings,
+        dict(bounds or {}),
+        p95_bound_ms,
+        world,
+        preparation_s,
+    )
 
 
-def summarise(name: str, kind: Kind, record: EpisodeRecord, scenario: Scenario) -> PolicyResult:
-    """Reduce a record of every request to what tables and plots need."""
+def _prepare(scenario: Scenario, seeds: npt.NDArray[np.int64], part: Part, traces_dir: str | None) -> float:
+    """Draw one tape and place one request, so that no policy's time holds loading and compiling; seconds."""
+    started = time.perf_counter()
+    simulator = Simulator(scenario, len(seeds), part=part, traces_dir=traces_dir)
+    simulator.reset(seeds)
+    simulator.step(np.zeros(len(seeds), dtype=np.int64))
+    return time.perf_counter() - started
+
+
+def summarise(
+    name: str,
+    kind: Kind,
+    record: EpisodeRecord,
+    scenario: Scenario,
+    policy: object = None,
+    started: float | None = None,
+) -> PolicyResult:
+    """Reduce a record of every request to what tables and plots need.
+
+    Args:
+        name, kind: as in `Contestant`.
+        record: of every request.
+        scenario: the site.
+        policy: what played; its ``tuned`` and ``note``, where it has them, are kept.
+        started: `time.perf_counter` when it began to play.
+
+    Raises:
+        PolicyError: an episode's metrics are not numbers.
+    """
     placements = len(scenario.placements)
     metrics = episode_metrics(record, scenario.slo)
     for extra in ("carbon_mg_marginal", "carbon_mg_attributional", "reward"):
         metrics[f"{extra}_per_request"] = mean_per_episode(getattr(record, extra), record.valid)
-    time, time_shares = share_over_time(record, placements, TIME_BINS)
+    unknown = [metric for metric, values in metrics.items() if np.isnan(values).any()]
+    if unknown:
+        raise PolicyError(name, f"led to NaN in {', '.join(unknown)}")
+    bins, time_shares = share_over_time(record, placements, TIME_BINS)
     latency_ms = record.latency_ms[record.valid]
     return PolicyResult(
         name=name,
@@ -219,7 +204,17 @@ def summarise(name: str, kind: Kind, record: EpisodeRecord, scenario: Scenario) 
         metrics=metrics,
         shares=placement_share(record, placements),
         latency_cdf_ms=np.quantile(latency_ms, np.linspace(0, 1, CDF_POINTS)),
-        time=time,
+        time=bins,
         time_shares=time_shares,
         requests=int(record.valid.sum()),
+        placement=np.where(record.valid, record.placement, -1)[:, :MOST].astype(np.int8),
+        seconds=0.0 if started is None else time.perf_counter() - started,
+        tuned=bool(getattr(policy, "tuned", False)),
+        note=str(getattr(policy, "note", "")),
     )
+
+
+def break_even_extras(scenario: Scenario, traces_dir: str | None = None) -> Extras:
+    """The closed-form break-even of a scenario for the report: its conclusion and its map."""
+    found = break_even(scenario, traces_dir)
+    return Extras(conclusion=found.conclusion, map_svg=map_svg(found))

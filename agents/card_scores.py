@@ -14,7 +14,16 @@ from .provenance import command_line
 from .report import as_json
 
 # Of the benchmark's JSON: what makes a score repeatable.
-_ABOUT = ("carbonpilot_version", "scenario_sha256", "seed", "part", "episodes", "account", "oracle", "reference")
+_ABOUT = (
+    "carbonpilot_version",
+    "scenario_sha256",
+    "seed",
+    "part",
+    "episodes",
+    "account",
+    "oracle",
+    "reference",
+)
 
 
 def bundles(policies: Sequence[str]) -> list[Path]:

@@ -75,6 +75,9 @@ def benchmark(
     update_cards: Annotated[
         bool, typer.Option("--update-cards", help="Write the scores into the cards of the bundles given.")
     ] = False,
+    tuned: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Parameters of the rules, made by `carbonpilot tune`.")
+    ] = None,
     traces: Traces = None,
 ) -> None:
     """Compare policies with every baseline and the oracle on the same evaluation tapes.
@@ -86,18 +89,24 @@ def benchmark(
     from ..envs.console import progress
     from ..envs.scenario import load_scenario
     from .benchmark import benchmark as play
+    from .benchmark import break_even_extras
     from .card_scores import bundles, write_scores
     from .report import check_outputs, print_report, write_report
+    from .rule_parameters import tuned_rules
 
     site = load_scenario(scenario, traces=traces is not None)
     asked = [*(policy or []), *(more or [])]
     check_outputs(json_file, html, plots)
     cards = bundles(asked) if update_cards else []
+    rules = tuned_rules(site, tuned)
+    extras = break_even_extras(site, _text(traces))
     with progress("benchmark") as report:
-        result = play(site, asked, episodes, seed, _text(traces), report)
-    print_report(result, Console())
-    for path in [*write_report(result, json_file, html, plots), *write_scores(result, cards)]:
+        result = play(site, asked, episodes, seed, _text(traces), report, rules)
+    print_report(result, Console(), extras)
+    typer.echo(f"Rules: {rules.source}.")
+    for path in [*write_report(result, json_file, html, plots, extras), *write_scores(result, cards)]:
         typer.echo(f"wrote {path}")
+    raise typer.Exit(1 if result.failed_asked else 0)
 
 
 def export(
@@ -127,8 +136,12 @@ def tune(
         list[str], typer.Option(metavar="NAME", help="Rule to tune, or 'all'; may be given several times.")
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Gets the parameters, as YAML.")],
-    trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Settings to try for each rule.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="The same, as simulated requests.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Settings to try for each rule.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="The same, as simulated requests.")
+    ] = None,
     seed: Seed = 0,
     sampler: Annotated[Sampler, typer.Option(help="How settings are proposed.")] = Sampler.cem,
     aim: Annotated[

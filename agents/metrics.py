@@ -28,6 +28,9 @@ EPISODE_METRICS = (
     "accuracy_miou",
 )
 
+# Latency at the quantile that the objective speaks of, ms; what policies are ranked by where none keeps it.
+SLO_LATENCY = "latency_slo_quantile_ms"
+
 
 def episode_metrics(record: EpisodeRecord, slo: Slo) -> dict[str, F64]:
     """The metrics of each episode, name -> (B,)."""
@@ -41,6 +44,7 @@ def episode_metrics(record: EpisodeRecord, slo: Slo) -> dict[str, F64]:
         "slo_miss_rate": mean_per_episode(record.missed, record.valid),
         "episodes_meeting_slo": (latency_ms[3] <= slo.latency_ms).astype(np.float64),
         "accuracy_miou": mean_per_episode(record.accuracy_miou, record.valid),
+        SLO_LATENCY: latency_ms[3],
     }
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..envs.errors import MissingExtraError
 from ..envs.files import atomic_write_bytes
-from .benchmark import BenchmarkResult, PolicyResult
+from .benchmark_result import BenchmarkResult
+from .policy_result import PolicyResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,7 +166,7 @@ def _styled(result: BenchmarkResult) -> list[tuple[PolicyResult, dict[str, Any]]
     """Policies in the order of the legend with their line styles; learned ones and the oracle stand out."""
     styled = []
     for kind, style in KIND_STYLES.items():
-        shown = [r for r in result.results if r.kind == kind]
+        shown = [r for r in result.entries if r.kind == kind]
         colours = style["colours"]
         for i, policy in enumerate(shown):
             line = {k: v for k, v in style.items() if k != "colours"}

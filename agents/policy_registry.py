@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ..envs.errors import InputError, nearest
 from ..envs.schema import Scenario
 from ..oracle.per_request import PER_REQUEST, WARM_RADIO, PerRequestOracle
-from .baselines import baseline_names, make_policy, static_names
+from . import carbonedge_policy
+from .baselines import RandomPlacement, RoundRobin, make_policy, static_names
 from .policy import Policy
+from .rule_parameters import TunedRules, make_rule, tunable_rules, tuned_rules
 
 Kind = Literal["static", "rule", "oracle", "learned"]
+_UNTUNABLE = (RoundRobin.name, RandomPlacement.name)
+ORACLES = (PER_REQUEST, WARM_RADIO)
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A policy with the name it has in tables and JSON, and what sort of policy it is."""
+    """A policy with the name it has in tables and JSON, and what sort of policy it is.
+
+    Attributes:
+        name: in tables and JSON.
+        kind: what sort of policy it is.
+        policy: what decides.
+        folder: the run or bundle that it was read from, if it was.
+    """
 
     name: str
     kind: Kind
     policy: Policy
+    folder: Path | None = None
 
 
 def resolve(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Policy:
@@ -31,8 +43,8 @@ def resolve(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Policy:
 
 
 def default_policies(scenario: Scenario) -> list[str]:
-    """Every baseline of the scenario, and its oracles."""
-    return [*baseline_names(scenario), *oracle_names(scenario)]
+    """Every static placement of the scenario, every rule, every scheduler of a paper, and the quick oracles."""
+    return [*static_names(scenario), *_UNTUNABLE, *tunable_rules(), *oracle_names(scenario)]
 
 
 def oracle_names(scenario: Scenario) -> list[str]:
@@ -40,43 +52,67 @@ def oracle_names(scenario: Scenario) -> list[str]:
     return [PER_REQUEST] if scenario.device.radio is None else [PER_REQUEST, WARM_RADIO]
 
 
-def contestants(names: Iterable[str], scenario: Scenario, seed: int = 0) -> list[Contestant]:
+def contestants(
+    names: Iterable[str], scenario: Scenario, seed: int = 0, tuned: TunedRules | None = None
+) -> list[Contestant]:
     """Find several policies; each is taken once, and folders of the same name go by their whole path.
+
+    Arguments as `contestant`.
 
     Raises:
         InputError: one of them does not exist or does not fit the scenario.
     """
+    tuned = tuned or tuned_rules(scenario)
     found: dict[str, Contestant] = {}
     for given in dict.fromkeys(names):
-        entry = contestant(given, scenario, seed)
+        entry = contestant(given, scenario, seed, tuned)
         if entry.name in found and entry.kind == "learned":
-            entry = Contestant(given, entry.kind, entry.policy)
+            entry = replace(entry, name=given)
         found.setdefault(entry.name, entry)
     return list(found.values())
 
 
-def contestant(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Contestant:
+def contestant(
+    name_or_dir: str, scenario: Scenario, seed: int = 0, tuned: TunedRules | None = None
+) -> Contestant:
     """Find a policy and say what it is.
 
     Args:
-        name_or_dir: a baseline, an oracle (`oracle` for the strongest), a run folder or a bundle folder.
+        name_or_dir: a baseline, rule, scheduler or oracle (`oracle` for the strongest quick one), a run folder or a
+            bundle folder.
         scenario: the site it shall decide for; a bundle or run made for another family is refused.
         seed: for policies that draw.
+        tuned: parameters of the rules; None: those that are shipped for the scenario.
 
     Raises:
         InputError: there is no such policy, or it does not fit the scenario.
     """
-    if name_or_dir in ("oracle", PER_REQUEST, WARM_RADIO):
+    if name_or_dir in ("oracle", *ORACLES):
         name = oracle_names(scenario)[-1] if name_or_dir == "oracle" else name_or_dir
-        return Contestant(name, "oracle", PerRequestOracle(count_radio=name == PER_REQUEST))
-    if name_or_dir in baseline_names(scenario):
-        kind: Kind = "static" if name_or_dir in static_names(scenario) else "rule"
-        return Contestant(name_or_dir, kind, make_policy(name_or_dir, scenario, seed))
+        return Contestant(name, "oracle", _oracle(name))
+    if name_or_dir in static_names(scenario):
+        return Contestant(name_or_dir, "static", make_policy(name_or_dir, scenario))
+    if name_or_dir in _UNTUNABLE:
+        return Contestant(name_or_dir, "rule", make_policy(name_or_dir, scenario, seed))
+    if name_or_dir in tunable_rules():
+        return Contestant(name_or_dir, "rule", _rule(name_or_dir, scenario, tuned or tuned_rules(scenario)))
+    if name_or_dir in carbonedge_policy.VARIANTS:
+        return Contestant(name_or_dir, "rule", carbonedge_policy.make(name_or_dir, scenario))
     path = Path(name_or_dir)
     if path.is_dir():
         policy = _from_folder(path, scenario)
-        return Contestant(policy.name, "learned", policy)
+        return Contestant(policy.name, "learned", policy, path)
     raise _unknown(name_or_dir, scenario)
+
+
+def _rule(name: str, scenario: Scenario, tuned: TunedRules) -> Policy:
+    policy = make_rule(name, scenario, tuned.parameters.get(name))
+    policy.tuned = name in tuned.parameters  # type: ignore[attr-defined]  # for the report
+    return policy
+
+
+def _oracle(name: str) -> Policy:
+    return PerRequestOracle(count_radio=name == PER_REQUEST)
 
 
 def _from_folder(path: Path, scenario: Scenario) -> Policy:
@@ -107,7 +143,7 @@ def _run(path: Path, scenario: Scenario) -> Policy:
 
 
 def _unknown(given: str, scenario: Scenario) -> InputError:
-    known = [*default_policies(scenario), "oracle"]
+    known = [*default_policies(scenario), *carbonedge_policy.VARIANTS, "oracle"]
     if Path(given).is_file():
         return InputError(f"'{given}' is a file. Expected the folder of a run or a bundle that holds it.")
     if "/" in given:

@@ -4,66 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from .. import __version__
 from ..envs.errors import InputError
 from ..envs.files import atomic_write_text, check_output_file, write_json
-from ..envs.scenario import scenario_sha256
-from .benchmark import COMPLIANT_SHARE, BenchmarkResult, PolicyResult
+from .benchmark_result import BenchmarkResult
 from .html_page import html_page
 from .plots import require_matplotlib, write_plots
-from .scoreboard import COLUMNS, NARROW_COLUMNS, Column, heading, rows
-from .verdict import comparisons, verdict
+from .report_extras import Extras
+from .report_json import SCHEMA, as_json
+from .scoreboard import COLUMNS, NARROW_COLUMNS, Column, heading, rows, time_line
+from .verdict import infeasible_sentence, verdict
 
-SCHEMA = "carbonpilot/benchmark/1"
-TABLE_WIDTH = 128  # characters that all columns need; narrower terminals get fewer columns
-
-
-def as_json(result: BenchmarkResult) -> dict[str, Any]:
-    """The result under the keys of the JSON contract (DESIGN.md), with what is needed to repeat it."""
-    return {
-        "schema": SCHEMA,
-        "carbonpilot_version": __version__,
-        "scenario": result.scenario.name,
-        "scenario_sha256": scenario_sha256(result.scenario),
-        "seed": result.seed,
-        "part": result.part,
-        "episodes": result.episodes,
-        "account": result.scenario.account,
-        "compliant_share": COMPLIANT_SHARE,
-        "reference": result.reference.name,
-        "oracle": result.oracle.name,
-        "policies": {r.name: _policy_json(result, r) for r in result.results},
-        "comparisons": [c.as_json() for c in comparisons(result)],
-        "verdict": verdict(result),
-    }
+__all__ = ["SCHEMA", "as_json", "check_outputs", "print_report", "table", "write_report"]
 
 
-def _policy_json(result: BenchmarkResult, policy: PolicyResult) -> dict[str, Any]:
-    estimates = {name: estimate.as_json() for name, estimate in result.estimates[policy.name].items()}
-    names = [p.name for p in result.scenario.placements]
-    shares = policy.shares.mean(axis=1)
-    accounts = {
-        name: result.bootstrap.mean(policy.metrics[name]).as_json()
-        for name in ("carbon_mg_marginal_per_request", "carbon_mg_attributional_per_request")
-    }
-    return {
-        **estimates,
-        "placement_share": {name: float(share) for name, share in zip(names, shares, strict=True)},
-        "kind": policy.kind,
-        "complies": policy.complies,
-        "requests": policy.requests,
-        **accounts,
-    }
+MOST_CHARACTERS = 400  # of a line; the table takes what it needs, and narrower terminals get fewer columns
 
 
 def table(result: BenchmarkResult, columns: Sequence[Column]) -> Table:
     """The table for a terminal; learned policies stand out."""
-    learned = {r.name for r in result.results if r.kind == "learned"}
+    learned = {r.name for r in result.entries if r.kind == "learned"}
     drawn = Table(box=None, padding=(0, 1), header_style="bold")
     drawn.add_column("policy", no_wrap=True)
     for column in columns:
@@ -73,18 +36,33 @@ def table(result: BenchmarkResult, columns: Sequence[Column]) -> Table:
     return drawn
 
 
-def print_report(result: BenchmarkResult, console: Console) -> None:
-    """Print heading, table and verdict; into a pipe the lines are as long as they are, whatever the width."""
+def print_report(result: BenchmarkResult, console: Console, extras: Extras | None = None) -> None:
+    """Print heading, table and verdict; into a pipe the lines are as long as they are, whatever the width.
+
+    First comes what changes how all the rest is read: what the break-even says, and that nothing complies.
+    """
     piped = not console.is_terminal
-    scores = Console(file=console.file, width=TABLE_WIDTH) if piped else console
-    columns = COLUMNS if scores.width >= TABLE_WIDTH else NARROW_COLUMNS
-    for line in heading(result):
+    drawn = table(result, COLUMNS)
+    needed = Console(width=MOST_CHARACTERS).measure(drawn).maximum
+    scores = Console(file=console.file, width=needed) if piped else console
+    if scores.width < needed:
+        drawn = table(result, NARROW_COLUMNS)
+
+    def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=piped)
+
+    if extras is not None and extras.conclusion:
+        say(extras.conclusion)
+    if not result.feasible:
+        say(infeasible_sentence(result))
+    for line in heading(result):
+        say(line)
     console.print()
-    scores.print(table(result, columns), highlight=False)
+    scores.print(drawn, highlight=False)
     console.print("\n[bold]Verdict[/bold]")
     for sentence in verdict(result):
-        console.print(f"- {sentence}", highlight=False, markup=False, soft_wrap=piped)
+        say(f"- {sentence}")
+    say(time_line(result))
 
 
 def check_outputs(
@@ -105,7 +83,6 @@ def check_outputs(
             check_output_file(file)
     if plots_dir is not None:
         check_output_file(Path(plots_dir) / "latency_cdf.png")
-    if plots_dir is not None or html_file is not None:
         require_matplotlib()
 
 
@@ -114,15 +91,16 @@ def write_report(
     json_file: str | Path | None = None,
     html_file: str | Path | None = None,
     plots_dir: str | Path | None = None,
+    extras: Extras | None = None,
 ) -> list[Path]:
     """Write what was asked for and return the paths; JSON first, so that it is safe if drawing fails."""
     written: list[Path] = []
     if json_file is not None:
-        write_json(json_file, as_json(result))
+        write_json(json_file, as_json(result, extras))
         written.append(Path(json_file))
     if plots_dir is not None:
         written += write_plots(result, plots_dir)
     if html_file is not None:
-        atomic_write_text(html_file, html_page(result))
+        atomic_write_text(html_file, html_page(result, extras or Extras()))
         written.append(Path(html_file))
     return written

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..envs.errors import CarbonPilotError
 from ..envs.schema import Scenario
 from ..envs.simulator import Simulator
 from ..envs.tape import Part
@@ -18,6 +20,21 @@ MAX_BATCH = 256  # episodes at once: bounds the memory of a tape, and larger bat
 REPORT_EVERY = 50  # requests between two calls of the progress callback
 
 F64 = npt.NDArray[np.float64]
+Watch = Callable[[int, npt.NDArray[np.float32]], None]
+
+
+class PolicyError(CarbonPilotError):
+    """A policy raised, or answered with something that is no placement; the tapes and the others are fine.
+
+    Attributes:
+        policy: its name.
+        reason: what it did, and at which request.
+    """
+
+    def __init__(self, policy: str, reason: str) -> None:
+        """Name the policy and what it did."""
+        self.policy, self.reason = policy, reason
+        super().__init__(f"Policy {policy} {reason}.")
 
 
 @dataclass
@@ -70,6 +87,7 @@ def run_policy(
     traces_dir: str | None = None,
     batch: int = MAX_BATCH,
     progress: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> EpisodeRecord:
     """Play one episode per seed.
 
@@ -81,10 +99,15 @@ def run_policy(
         traces_dir: trace folder of a scenario that reads files.
         batch: episodes played at once.
         progress: called now and then with the number of requests decided since the last call.
+        watch: called before each decision with the number of the request and the observation (B, F); the
+            chunks of a large batch come one after the other.
+
+    Raises:
+        PolicyError: the policy raised, or answered with something else than one allowed placement per episode.
     """
     seeds = np.asarray(seeds, dtype=np.int64)
     chunks = [seeds[i : i + batch] for i in range(0, len(seeds), batch)]
-    records = [_play(policy, scenario, chunk, part, traces_dir, progress) for chunk in chunks]
+    records = [_play(policy, scenario, chunk, part, traces_dir, progress, watch) for chunk in chunks]
     return records[0] if len(records) == 1 else _join(records)
 
 
@@ -95,17 +118,24 @@ def _play(
     part: Part,
     traces_dir: str | None,
     progress: Callable[[int], None] | None,
+    watch: Watch | None,
 ) -> EpisodeRecord:
     batch = len(seeds)
     simulator = Simulator(scenario, batch, part=part, traces_dir=traces_dir)
-    if getattr(policy, "needs_simulator", False):
-        policy.bind(simulator)  # type: ignore[attr-defined]
-    policy.reset(batch)
+    with _blaming(policy, "before the first request"):
+        if getattr(policy, "needs_simulator", False):
+            policy.bind(simulator)  # type: ignore[attr-defined]
+        policy.reset(batch)
     record = _empty(scenario.episode.requests, batch)
     observation = simulator.reset(seeds)
     running = np.ones(batch, dtype=bool)
     for n in range(scenario.episode.requests):
-        result = simulator.step(np.asarray(policy.decide(observation, simulator.masks())))
+        if watch is not None:
+            watch(n, observation)
+        mask = simulator.masks()
+        with _blaming(policy, f"at request {n}"):
+            answer = policy.decide(observation, mask)
+        result = simulator.step(_placements(policy, answer, mask, n))
         _keep(record, n, result, running)
         observation = result.observation
         running = running & ~result.truncated
@@ -116,6 +146,47 @@ def _play(
     if progress is not None:  # what the last full report left over, or an early end saved
         progress((scenario.episode.requests - (n + 1) // REPORT_EVERY * REPORT_EVERY) * batch)
     return record
+
+
+@contextlib.contextmanager
+def _blaming(policy: Policy, when: str) -> Iterator[None]:
+    """Turn whatever a policy raises into a PolicyError; a user's Ctrl-C is nobody's fault."""
+    try:
+        yield
+    except Exception as error:
+        raise PolicyError(policy.name, f"raised {type(error).__name__} {when}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _placements(
+    policy: Policy, answer: Any, mask: npt.NDArray[np.bool_], request: int
+) -> npt.NDArray[np.int64]:
+    """The answer of a policy, one allowed placement per episode (B,), or a PolicyError."""
+    given = np.asarray(answer)
+    wrong = _what_is_wrong(given, mask)
+    if wrong is not None:
+        raise PolicyError(policy.name, f"{wrong} at request {request}")
+    return given.astype(np.int64, copy=False)
+
+
+def _what_is_wrong(given: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> str | None:
+    batch, count = mask.shape
+    if given.dtype.kind == "f" and np.isnan(given).any():
+        return f"answered NaN in {int(np.isnan(given).sum())} of {batch} episodes"
+    if given.dtype.kind not in "iu":
+        return f"answered {given.dtype} where placements are integers"
+    if given.shape != (batch,):
+        return f"answered shape {given.shape} where {(batch,)} was asked for, one placement per episode"
+    if given.min() < 0 or given.max() >= count:
+        return f"answered placements {given.min()} to {given.max()} where 0 to {count - 1} exist"
+    allowed = mask[np.arange(batch), given]
+    if not allowed.all():
+        return f"chose a masked placement in {int((~allowed).sum())} of {batch} episodes"
+    return None
 
 
 def _empty(requests: int, batch: int) -> EpisodeRecord:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .benchmark import COMPLIANT_SHARE, BenchmarkResult, PolicyResult
+from .benchmark_result import BenchmarkResult
+from .policy_result import COMPLIANT_SHARE, PolicyResult
 from .statistics import RESAMPLES, Estimate
+from .words import percent
+
+__all__ = ["COLUMNS", "NARROW_COLUMNS", "Column", "cell", "heading", "percent", "rows", "time_line"]
 
 
 @dataclass(frozen=True)
@@ -24,51 +28,60 @@ _P95 = Column("p95 ms", "latency_p95_ms", "{:.0f}")
 _MISSES = Column("misses %", "slo_miss_rate", "{:.1%}")
 _MET = Column("SLO met %", "episodes_meeting_slo", "{:.0%}", interval=True)
 
+# What a comparison is made of comes first, so that a phone shows it without scrolling.
 COLUMNS = (
     _CARBON,
+    _MET,
+    _MISSES,
+    _P95,
+    Column("gap closed %", "oracle_gap_closed", "{:.0%}", interval=True),
     Column("J/req", "energy_j_per_request", "{:.2f}"),
     Column("p50 ms", "latency_p50_ms", "{:.0f}"),
-    _P95,
     Column("p99 ms", "latency_p99_ms", "{:.0f}"),
-    _MISSES,
-    _MET,
     Column("mIoU", "accuracy_miou", "{:.1f}"),
-    Column("gap closed %", "oracle_gap_closed", "{:.0%}", interval=True),
 )
 NARROW_COLUMNS = (_CARBON, _P95, _MISSES, _MET, Column("gap %", "oracle_gap_closed", "{:.0%}"))
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share as it stands in a sentence: '12.3 %', or '-' where it does not exist."""
-    if share is None:
-        return "-"
-    return f"{100 * share:.{digits}f} %"
 
 
 def heading(result: BenchmarkResult) -> list[str]:
     """What was played, and what the words of the table mean."""
     s = result.scenario
-    return [
+    lines = [
         f"{s.name}: {result.episodes} tapes of the {result.part} part, seed {result.seed}, "
         f"{s.episode.requests} requests each, the same for every policy. CO2 in the {s.account} account.",
         f"An episode meets the SLO when its p{100 * s.slo.quantile:g} latency is at most "
         f"{s.slo.latency_ms:g} ms; a policy complies (*) when {percent(COMPLIANT_SHARE, 0)} of its episodes "
-        f"do. Brackets: 95 % intervals over the tapes ({RESAMPLES} paired resamples; Wilson for SLO met).",
-        f"Gap closed: 0 % is {result.reference.name}, 100 % is {result.oracle.name}; it means something "
-        "among policies that comply.",
+        f"do. Brackets: 95 % intervals over the tapes ({RESAMPLES} paired resamples; Wilson for SLO met"
+        + ("; Student's t over training seeds, for groups)." if result.groups else ")."),
     ]
+    if result.feasible and result.reference is not None and result.oracle is not None:
+        lines.append(
+            f"Gap closed: 0 % is {result.reference.name}, 100 % is {result.oracle.name}; it means something "
+            "among policies that comply."
+        )
+    return lines
 
 
 def rows(result: BenchmarkResult, columns: Sequence[Column]) -> list[list[str]]:
-    """The cells of the table, one row per policy: complying ones first, each group by carbon."""
-    ordered = sorted(result.results, key=lambda r: (not r.complies, r.carbon_mg))
-    return [_row(result, policy, columns) for policy in ordered]
+    """The cells of the table, one row per policy and group, in the order of `BenchmarkResult.ranked`."""
+    return [row(result, policy, columns) for policy in result.ranked()]
 
 
-def _row(result: BenchmarkResult, policy: PolicyResult, columns: Sequence[Column]) -> list[str]:
+def row(result: BenchmarkResult, policy: PolicyResult, columns: Sequence[Column]) -> list[str]:
+    """The cells of one policy; a star behind the name says that it complies."""
     estimates = result.estimates[policy.name]
     cells = [cell(estimates[c.metric], c.form, c.interval) for c in columns]
     return [policy.name + (" *" if policy.complies else ""), *cells]
+
+
+def time_line(result: BenchmarkResult) -> str:
+    """Where the time went, slowest policies first."""
+    slowest = sorted(result.results, key=lambda r: -r.seconds)[:4]
+    told = ", ".join(f"{r.name} {r.seconds:.1f} s" for r in slowest)
+    return (
+        f"Time: {sum(result.seconds.values()):.1f} s for playing {len(result.results)} policies ({told}), "
+        f"{result.preparation_s:.1f} s for loading and compiling the simulator."
+    )
 
 
 def cell(estimate: Estimate, form: str, interval: bool) -> str:

@@ -186,7 +186,7 @@ def test_benchmark_takes_policies_after_one_option_or_several(run, monkeypatch):
     benchmark = pytest.importorskip("carbonpilot.agents.benchmark")
     seen = []
 
-    def stop(site, policies, episodes, seed, traces_dir, progress):
+    def stop(site, policies, episodes, seed, traces_dir, progress, tuned):
         seen.append((site.name, policies, episodes, seed, traces_dir))
         raise InputError("seen enough")
 

@@ -1,0 +1,18 @@
+"""What a report shows beside the benchmark itself, handed in by the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Results of other commands on the same scenario.
+
+    Attributes:
+        conclusion: the break-even analysis in one line; printed first.
+        map_svg: its picture, as an ``<svg>`` element or a whole SVG document.
+    """
+
+    conclusion: str = ""
+    map_svg: str = ""
