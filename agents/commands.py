@@ -78,6 +78,10 @@ def benchmark(
     tuned: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Parameters of the rules, made by `carbonpilot tune`.")
     ] = None,
+    coupled: Annotated[
+        bool,
+        typer.Option("--coupled", help="Add the coupled oracle and its certified bound (seconds a tape)."),
+    ] = False,
     traces: Traces = None,
 ) -> None:
     """Compare policies with every baseline and the oracle on the same evaluation tapes.
@@ -90,18 +94,25 @@ def benchmark(
     from ..envs.scenario import load_scenario
     from .benchmark import benchmark as play
     from .benchmark import break_even_extras
+    from .benchmark_coupled import COUPLED, add_coupled, add_reachable
     from .card_scores import bundles, write_scores
     from .report import check_outputs, print_report, write_report
     from .rule_parameters import tuned_rules
 
     site = load_scenario(scenario, traces=traces is not None)
     asked = [*(policy or []), *(more or [])]
+    coupled = coupled or "oracle" in asked or COUPLED in asked
+    asked = [name for name in asked if name not in ("oracle", COUPLED)]
     check_outputs(json_file, html, plots)
     cards = bundles(asked) if update_cards else []
     rules = tuned_rules(site, tuned)
     extras = break_even_extras(site, _text(traces))
     with progress("benchmark") as report:
         result = play(site, asked, episodes, seed, _text(traces), report, rules)
+    if coupled:
+        with progress("oracle") as report:
+            result = add_coupled(result, _text(traces), report)
+    result = add_reachable(result, _text(traces))
     print_report(result, Console(), extras)
     typer.echo(f"Rules: {rules.source}.")
     for path in [*write_report(result, json_file, html, plots, extras), *write_scores(result, cards)]:

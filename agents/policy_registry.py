@@ -10,6 +10,7 @@ from typing import Literal
 from ..envs.errors import InputError, nearest
 from ..envs.schema import Scenario
 from ..oracle.per_request import PER_REQUEST, WARM_RADIO, PerRequestOracle
+from ..oracle.solvers import BUDGET, COUPLED, ORACLES, make_oracle
 from . import carbonedge_policy
 from .baselines import RandomPlacement, RoundRobin, make_policy, static_names
 from .policy import Policy
@@ -17,7 +18,6 @@ from .rule_parameters import TunedRules, make_rule, tunable_rules, tuned_rules
 
 Kind = Literal["static", "rule", "oracle", "learned"]
 _UNTUNABLE = (RoundRobin.name, RandomPlacement.name)
-ORACLES = (PER_REQUEST, WARM_RADIO)
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ def resolve(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Policy:
 
 
 def default_policies(scenario: Scenario) -> list[str]:
-    """Every static placement of the scenario, every rule, every scheduler of a paper, and the quick oracles."""
-    return [*static_names(scenario), *_UNTUNABLE, *tunable_rules(), *oracle_names(scenario)]
+    """Every static placement of the scenario, every rule, every scheduler of a paper, every oracle but the slow one."""
+    return [*static_names(scenario), *_UNTUNABLE, *tunable_rules(), *oracle_names(scenario), BUDGET]
 
 
 def oracle_names(scenario: Scenario) -> list[str]:
-    """The oracles, the usually strongest one last; without a radio both are the same and one is enough."""
+    """The oracles that decide as they go, the usually stronger last; without a radio both are the same."""
     return [PER_REQUEST] if scenario.device.radio is None else [PER_REQUEST, WARM_RADIO]
 
 
@@ -78,8 +78,8 @@ def contestant(
     """Find a policy and say what it is.
 
     Args:
-        name_or_dir: a baseline, rule, scheduler or oracle (`oracle` for the strongest quick one), a run folder or a
-            bundle folder.
+        name_or_dir: a baseline, rule, scheduler or oracle (`oracle` for the strongest, which takes seconds a tape), a
+            run folder or a bundle folder.
         scenario: the site it shall decide for; a bundle or run made for another family is refused.
         seed: for policies that draw.
         tuned: parameters of the rules; None: those that are shipped for the scenario.
@@ -88,8 +88,8 @@ def contestant(
         InputError: there is no such policy, or it does not fit the scenario.
     """
     if name_or_dir in ("oracle", *ORACLES):
-        name = oracle_names(scenario)[-1] if name_or_dir == "oracle" else name_or_dir
-        return Contestant(name, "oracle", _oracle(name))
+        name = COUPLED if name_or_dir == "oracle" else name_or_dir
+        return Contestant(name, "oracle", _oracle(name, scenario))
     if name_or_dir in static_names(scenario):
         return Contestant(name_or_dir, "static", make_policy(name_or_dir, scenario))
     if name_or_dir in _UNTUNABLE:
@@ -111,8 +111,10 @@ def _rule(name: str, scenario: Scenario, tuned: TunedRules) -> Policy:
     return policy
 
 
-def _oracle(name: str) -> Policy:
-    return PerRequestOracle(count_radio=name == PER_REQUEST)
+def _oracle(name: str, scenario: Scenario) -> Policy:
+    if name in (PER_REQUEST, WARM_RADIO):
+        return PerRequestOracle(count_radio=name == PER_REQUEST)
+    return make_oracle(name, scenario)
 
 
 def _from_folder(path: Path, scenario: Scenario) -> Policy:
@@ -143,7 +145,9 @@ def _run(path: Path, scenario: Scenario) -> Policy:
 
 
 def _unknown(given: str, scenario: Scenario) -> InputError:
-    known = [*default_policies(scenario), *carbonedge_policy.VARIANTS, "oracle"]
+    known = list(
+        dict.fromkeys([*default_policies(scenario), *ORACLES, *carbonedge_policy.VARIANTS, "oracle"])
+    )
     if Path(given).is_file():
         return InputError(f"'{given}' is a file. Expected the folder of a run or a bundle that holds it.")
     if "/" in given:

@@ -41,6 +41,7 @@ def test_every_default_policy_is_there(played):
     assert {r.name for r in played.results if r.kind == "oracle"} == {
         "oracle-per-request",
         "oracle-warm-radio",
+        "oracle-budget",
     }
     assert played.oracle.kind == "oracle"
     assert played.part == "evaluation"
@@ -62,14 +63,18 @@ def test_json_of_a_real_run(played):
         assert policy["carbon_mg_per_request"]["mean"] == pytest.approx(marginal)
 
 
-def test_oracle_misses_no_more_than_any_static_placement(played):
+def test_an_oracle_that_buys_no_misses_misses_no_more_than_any_static_placement(played):
     misses = {r.name: r.metrics["slo_miss_rate"].mean() for r in played.results}
-    assert misses[played.oracle.name] <= min(misses[r.name] for r in played.results if r.kind == "static")
+    fewest = min(misses[r.name] for r in played.results if r.kind == "static")
+    assert misses["oracle-warm-radio"] <= fewest
+    # The budget oracle may miss on purpose, within the objective: here 3 of 60 requests.
+    assert played["oracle-budget"].metrics["slo_miss_rate"].max() <= 0.05
+    assert played["oracle-budget"].carbon_mg <= played["oracle-warm-radio"].carbon_mg
 
 
 def test_same_benchmark_twice_is_the_same(played):
     """Whoever else plays: a policy's numbers do not depend on the field, nor on the run."""
-    again = play(contestants(["rtt-threshold", "random", "always-local", "oracle"], METRO, 4), METRO, 12, 4)
+    again = play(contestants(["rtt-threshold", "random", "always-local", "oracle-warm-radio"], METRO, 4), METRO, 12, 4)
     first, second = as_json(played)["policies"], as_json(again)["policies"]
     assert len(second) == 4
     of_the_field = {"probability_of_improvement", "oracle_gap_closed", "regret_mg_per_request"}
@@ -111,14 +116,11 @@ def test_a_single_episode_has_no_intervals():
 
 
 def test_names_resolve():
-    for name in [*default_policies(METRO), "oracle"]:
+    for name in [*default_policies(METRO), "oracle", "oracle-budget", "carbonedge-green-kwh"]:
         assert isinstance(resolve(name, METRO), Policy)
-    assert resolve("oracle", METRO).name == "oracle-warm-radio"
-    assert (
-        resolve("oracle", load_scenario("khan-lan")).name == "oracle-per-request"
-    )  # no radio, no difference
+    assert resolve("oracle", METRO).name == "oracle-coupled"
     kinds = {c.name: c.kind for c in contestants(["always-local", "random", "oracle", "oracle"], METRO)}
-    assert kinds == {"always-local": "static", "random": "rule", "oracle-warm-radio": "oracle"}
+    assert kinds == {"always-local": "static", "random": "rule", "oracle-coupled": "oracle"}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def write_linear_bundle(path, scenario, placement: int):
 
 def test_bundle_is_a_learned_policy_and_same_names_are_told_apart(tmp_path):
     bundles = [write_linear_bundle(tmp_path / folder / "agent", METRO, 1) for folder in ("a", "b")]
-    found = contestants(["always-local", "always-edge-b0", "oracle", *bundles], METRO)
+    found = contestants(["always-local", "always-edge-b0", "oracle-warm-radio", *bundles], METRO)
     assert [c.name for c in found] == [
         "always-local", "always-edge-b0", "oracle-warm-radio", "agent", bundles[1],
     ]  # fmt: skip

@@ -72,14 +72,14 @@ BAD = {
 
 @pytest.mark.parametrize("reason", BAD)
 def test_a_bad_answer_is_named_and_the_others_are_kept(reason):
-    good = contestants(["always-local", "rtt-threshold", "oracle"], METRO)
+    good = contestants(["always-local", "rtt-threshold", "oracle-warm-radio"], METRO)
     bad = Contestant("bad", "rule", Answers(BAD[reason]))
     found = play([good[0], bad, *good[1:]], METRO, 4, 0)
     (excluded,) = found.excluded
     assert (excluded.name, excluded.kind, excluded.asked) == ("bad", "rule", True)
     assert reason in excluded.reason
     assert f"EXCLUDED: bad {excluded.reason}." in verdict(found)
-    alone = play(contestants(["always-local", "rtt-threshold", "oracle"], METRO), METRO, 4, 0)
+    alone = play(contestants(["always-local", "rtt-threshold", "oracle-warm-radio"], METRO), METRO, 4, 0)
     assert [r.name for r in found.results] == [r.name for r in alone.results]
     for mine, expected in zip(found.results, alone.results, strict=True):
         for name, values in expected.metrics.items():

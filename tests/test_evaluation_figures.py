@@ -23,7 +23,7 @@ from carbonpilot.envs.scenario import load_scenario, shipped_scenarios
 from carbonpilot.envs.schema import Episode
 
 METRO = load_scenario("metro").model_copy(update={"episode": Episode(requests=60)})
-NAMES = ["always-local", "always-edge-b0", "rtt-threshold", "cleanest-zone", "random", "oracle"]
+NAMES = ["always-local", "always-edge-b0", "rtt-threshold", "cleanest-zone", "random", "oracle-warm-radio"]
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,8 @@ def test_every_shipped_site_has_its_pictures(name):
     """Closed loops, no radio, one node, many nodes; sites that read traces are left out."""
     scenario = load_scenario(name)
     scenario = scenario.model_copy(update={"episode": Episode(requests=25)})
-    found = play(contestants(["always-local", "random", "cleanest-zone", "oracle"], scenario), scenario, 3, 0)
+    names = ["always-local", "random", "cleanest-zone", "oracle-per-request"]
+    found = play(contestants(names, scenario), scenario, 3, 0)
     assert found.excluded == ()
     for picture in (carbon_against_misses, latency_cdf, distance_from_hindsight, all_tapes):
         svg = picture(found)

@@ -25,6 +25,7 @@ HEAVY = {"gymnasium", "torch", "stable_baselines3", "sb3_contrib", "tensorboard"
 # Who may ask the oracle: what evaluates, compares and imitates.
 ASK_ORACLE = {
     "agents.benchmark",
+    "agents.benchmark_coupled",
     "agents.evaluation",
     "agents.imitation",
     "agents.train",  # prints where the site breaks even before it trains on it

@@ -38,7 +38,7 @@ def test_the_share_is_zero_for_local_and_one_for_the_oracle():
     scenario = short("metro")
     evaluation = TrainingEvaluation(scenario, 3, EPISODES, None)
     assert evaluation.measure(resolve("always-local", scenario))[SAVING] == 0
-    assert evaluation.measure(resolve("oracle", scenario))[SAVING] == 1
+    assert evaluation.measure(resolve("oracle-warm-radio", scenario))[SAVING] == 1
     # The other oracle is no measure, so it has a share of its own.
     per_request = evaluation.measure(resolve("oracle-per-request", scenario))[SAVING]
     expected = evaluation.local_mg - carbon_mg(resolve("oracle-per-request", scenario), scenario)
