@@ -21,7 +21,7 @@ from .policy_registry import Contestant, Kind, contestants, default_policies
 from .policy_result import COMPLIANT_SHARE, Excluded, PolicyResult, SeedGroup
 from .report_extras import Extras
 from .rollout import EpisodeRecord, PolicyError, evaluation_seeds, run_policy
-from .rule_parameters import TunedRules
+from .rule_parameters import TunedRules, tuned_rules
 from .seed_levels import read_training
 
 __all__ = [
@@ -71,7 +71,8 @@ def benchmark(
     """
     if episodes < 1:
         raise InputError(f"--episodes must be at least 1, got {episodes}.")
-    defaults = default_policies(scenario)
+    tuned = tuned or tuned_rules(scenario)
+    defaults = default_policies(scenario, tuned)
     entries = contestants([*defaults, *policies], scenario, seed, tuned)
     asked = {e.name for e in entries if e.name in policies or e.name not in defaults}
     return play(entries, scenario, episodes, seed, traces_dir, progress, asked=asked)

@@ -170,24 +170,24 @@ def tune(
 
     Example: carbonpilot tune metro --policy slo-predictive-budget --out tuned.yaml
     """
+    from rich.console import Console
+
     from ..envs.console import progress
-    from .tune import TuneOptions, run_tune
+    from .rule_parameters import tunable_rules
+    from .tune import run_tune
     from .tune_objective import Objective
+    from .tune_options import TuneOptions
+    from .tune_report import print_tuned
 
     options = TuneOptions(
-        trials=trials, steps=steps, seed=seed, sampler=sampler.value, objective=Objective(aim=aim), jobs=jobs
+        trials=trials, steps=steps, seed=seed, sampler=sampler.value, objective=Objective(aim), jobs=jobs
     )
     with progress("tune") as report:
         content = run_tune(
             scenario, policy, out, options=options, study=study, traces=traces, progress=report
         )
-    for name, entry in content["policies"].items():
-        chosen = entry["selection"]
-        typer.echo(
-            f"{name}: {chosen['carbon_mg_per_request']:.4g} mg per request, SLO met on "
-            f"{chosen['episodes_meeting_slo']:.1%} of {chosen['tapes']} fresh training tapes "
-            f"({entry['trials']} settings, {entry['requests_simulated']:,} requests, {entry['seconds']:.0f} s)"
-        )
+    every = [name for name, rule in tunable_rules().items() if rule.tunables]
+    print_tuned(content, every if "all" in policy else policy, Console())
     typer.echo(f"wrote {out}")
 
 

@@ -14,10 +14,11 @@ from ..oracle.solvers import BUDGET, COUPLED, ORACLES, make_oracle
 from . import carbonedge_policy
 from .baselines import RandomPlacement, RoundRobin, make_policy, static_names
 from .policy import Policy
-from .rule_parameters import TunedRules, make_rule, tunable_rules, tuned_rules
+from .rule_parameters import RULE_NAMES, TunedRules, make_rule, tunable_rules, tuned_rules
 
 Kind = Literal["static", "rule", "oracle", "learned"]
 _UNTUNABLE = (RoundRobin.name, RandomPlacement.name)
+TUNED_END = "-tuned"  # of the name of a paper's scheduler whose parameters are not the paper's
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,21 @@ def resolve(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Policy:
     return contestant(name_or_dir, scenario, seed).policy
 
 
-def default_policies(scenario: Scenario) -> list[str]:
-    """Every static placement of the scenario, every rule, every scheduler of a paper, every oracle but the slow one."""
-    return [*static_names(scenario), *_UNTUNABLE, *tunable_rules(), *oracle_names(scenario), BUDGET]
+def default_policies(scenario: Scenario, tuned: TunedRules | None = None) -> list[str]:
+    """Every static placement of the scenario, every rule, every scheduler of a paper, every oracle but the slow one.
+
+    A scheduler plays with its paper's parameters, and once more as ``NAME-tuned`` where there are tuned ones.
+    """
+    found = (tuned or tuned_rules(scenario)).parameters
+    schedulers = [f"{name}{TUNED_END}" for name in found if name not in RULE_NAMES]
+    return [
+        *static_names(scenario),
+        *_UNTUNABLE,
+        *tunable_rules(),
+        *schedulers,
+        *oracle_names(scenario),
+        BUDGET,
+    ]
 
 
 def oracle_names(scenario: Scenario) -> list[str]:
@@ -94,7 +107,7 @@ def contestant(
         return Contestant(name_or_dir, "static", make_policy(name_or_dir, scenario))
     if name_or_dir in _UNTUNABLE:
         return Contestant(name_or_dir, "rule", make_policy(name_or_dir, scenario, seed))
-    if name_or_dir in tunable_rules():
+    if name_or_dir.removesuffix(TUNED_END) in tunable_rules():
         return Contestant(name_or_dir, "rule", _rule(name_or_dir, scenario, tuned or tuned_rules(scenario)))
     if name_or_dir in carbonedge_policy.VARIANTS:
         return Contestant(name_or_dir, "rule", carbonedge_policy.make(name_or_dir, scenario))
@@ -106,8 +119,15 @@ def contestant(
 
 
 def _rule(name: str, scenario: Scenario, tuned: TunedRules) -> Policy:
-    policy = make_rule(name, scenario, tuned.parameters.get(name))
-    policy.tuned = name in tuned.parameters  # type: ignore[attr-defined]  # for the report
+    base = name.removesuffix(TUNED_END)
+    if name != base and base not in tuned.parameters:
+        raise InputError(
+            f"There is no '{name}' for '{scenario.name}': {tuned.source}. "
+            f"Make some with `carbonpilot tune {scenario.name} --policy {base} --out FILE`, then give --tuned FILE."
+        )
+    wanted = base in RULE_NAMES or name != base
+    policy = make_rule(base, scenario, tuned.parameters.get(base) if wanted else None)
+    policy.name, policy.tuned = name, wanted and base in tuned.parameters  # type: ignore[attr-defined]  # for the report
     return policy
 
 

@@ -74,7 +74,9 @@ def test_an_oracle_that_buys_no_misses_misses_no_more_than_any_static_placement(
 
 def test_same_benchmark_twice_is_the_same(played):
     """Whoever else plays: a policy's numbers do not depend on the field, nor on the run."""
-    again = play(contestants(["rtt-threshold", "random", "always-local", "oracle-warm-radio"], METRO, 4), METRO, 12, 4)
+    again = play(
+        contestants(["rtt-threshold", "random", "always-local", "oracle-warm-radio"], METRO, 4), METRO, 12, 4
+    )
     first, second = as_json(played)["policies"], as_json(again)["policies"]
     assert len(second) == 4
     of_the_field = {"probability_of_improvement", "oracle_gap_closed", "regret_mg_per_request"}
@@ -119,6 +121,12 @@ def test_names_resolve():
     for name in [*default_policies(METRO), "oracle", "oracle-budget", "carbonedge-green-kwh"]:
         assert isinstance(resolve(name, METRO), Policy)
     assert resolve("oracle", METRO).name == "oracle-coupled"
+    # A paper's scheduler plays with the paper's parameters, unless its name says that it was tuned.
+    assert not resolve("carbonedge-green", METRO).tuned
+    assert resolve("slo-predictive", load_scenario("metro")).tuned
+    assert resolve("carbonedge-green-tuned", load_scenario("metro")).tuned
+    with pytest.raises(InputError, match="no 'amp4ec-tuned' for 'ng-network'"):
+        resolve("amp4ec-tuned", load_scenario("ng-network"))
     kinds = {c.name: c.kind for c in contestants(["always-local", "random", "oracle", "oracle"], METRO)}
     assert kinds == {"always-local": "static", "random": "rule", "oracle-coupled": "oracle"}
 
