@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..envs.errors import CarbonPilotError, InputError
 from ..envs.schema import Scenario
 from ..envs.simulator import Simulator
-from ..envs.tape import Part
+from ..envs.tape import Part, evaluation_seeds
 from ..oracle.breakeven import break_even
 from ..oracle.breakeven_svg import map_svg
 from .benchmark_result import LEAST_ROOM, BenchmarkResult, best_hindsight
@@ -20,7 +20,7 @@ from .observed_world import MOST, WorldWatch
 from .policy_registry import Contestant, Kind, contestants, default_policies
 from .policy_result import COMPLIANT_SHARE, Excluded, PolicyResult, SeedGroup
 from .report_extras import Extras
-from .rollout import EpisodeRecord, PolicyError, evaluation_seeds, run_policy
+from .rollout import EpisodeRecord, PolicyError, run_policy
 from .rule_parameters import TunedRules, tuned_rules
 from .seed_levels import read_training
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..envs.tape import Tape
+from ..envs.tape import Tape, evaluation_seeds
 from ..oracle.coupled import COUPLED, smallest_reachable, solve_coupled
 from ..oracle.plan_policy import PlanPolicy
 from ..oracle.replay import tapes_for
 from .benchmark import Progress, summarise
 from .benchmark_result import BenchmarkResult
-from .rollout import evaluation_seeds, run_policy
+from .rollout import run_policy
 
 
 def add_coupled(

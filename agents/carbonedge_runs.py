@@ -17,6 +17,7 @@ import numpy as np
 from ..envs.scenario import load_scenario, merge, scenario_dict
 from ..envs.schema import LOCAL, Scenario
 from ..envs.simulator import Simulator
+from ..envs.tape import evaluation_seeds
 from ..envs.units import J_PER_KWH, MG_PER_G, MS_PER_S, ms_per_kb
 from ..envs.validation import validated
 from . import carbonedge_paper as paper
@@ -25,7 +26,7 @@ from .carbonedge_score import AMP4EC_WEIGHTS, TABLE_I, Limits, Weights, with_car
 from .carbonedge_view import Beliefs
 from .metrics import mean_per_episode, placement_share
 from .policy import Policy
-from .rollout import evaluation_seeds, run_policy
+from .rollout import run_policy
 
 MODES = {
     paper.PERFORMANCE: TABLE_I["performance"],

@@ -14,11 +14,12 @@ import numpy as np
 
 from ..envs.scenario import load_scenario, merge, scenario_dict
 from ..envs.schema import Scenario
+from ..envs.tape import evaluation_seeds
 from ..envs.validation import validated
 from . import khan_paper as paper
 from .metrics import episode_metrics, mean_per_episode
 from .policy_registry import resolve
-from .rollout import evaluation_seeds, run_policy
+from .rollout import run_policy
 
 EPISODES = 64  # of 1000 images each: p95 within about 0.3 %
 RATE_REQUESTS = 500  # enough for a mean energy

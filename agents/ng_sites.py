@@ -16,9 +16,8 @@ from ..envs.node_bank import bank_for
 from ..envs.scenario import load_scenario, merge, scenario_dict
 from ..envs.schema import Placement, Scenario
 from ..envs.simulator import Simulator
-from ..envs.tape import Tape, draw_tape
+from ..envs.tape import Tape, draw_tape, evaluation_seeds
 from ..envs.validation import validated
-from .rollout import evaluation_seeds
 
 F64 = npt.NDArray[np.float64]
 Distribution = Literal["deterministic", "exponential"]

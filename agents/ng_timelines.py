@@ -14,9 +14,9 @@ from ..envs.scenario import load_scenario
 from ..envs.schema import PhasedLink, Scenario
 from ..envs.service import mean_ms
 from ..envs.simulator import Simulator
+from ..envs.tape import evaluation_seeds
 from .ng_policy import ResourceManager
 from .ng_prediction import believed_rate_per_s
-from .rollout import evaluation_seeds
 
 F64 = npt.NDArray[np.float64]
 EPISODES = 64

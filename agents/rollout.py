@@ -74,11 +74,6 @@ _FROM_OUTCOME = [f.name for f in fields(EpisodeRecord) if f.name not in ("reward
 _DTYPES: dict[str, Any] = {"placement": np.int64, "missed": np.bool_, "valid": np.bool_}
 
 
-def evaluation_seeds(seed: int, episodes: int) -> npt.NDArray[np.int64]:
-    """Episode seeds of a benchmark: well-spread, the same for every policy, other for another seed."""
-    return np.random.SeedSequence(seed).generate_state(episodes).astype(np.int64)
-
-
 def run_policy(
     policy: Policy,
     scenario: Scenario,

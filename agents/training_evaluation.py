@@ -11,11 +11,12 @@ from functools import cached_property
 import numpy as np
 
 from ..envs.schema import Scenario
+from ..envs.tape import evaluation_seeds
 from .baselines import make_policy
 from .metrics import episode_metrics, mean_per_episode
 from .policy import Policy
 from .policy_registry import oracle_names, resolve
-from .rollout import evaluation_seeds, run_policy
+from .rollout import run_policy
 
 # What TensorBoard shows -> metric of the benchmark, and the reward that is trained on.
 SHOWN = {

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+TABLE_WIDTH = 120
+
 
 def print_tuned(content: dict[str, Any], names: Iterable[str], console: Console) -> None:
     """Print the rules that were tuned now.
@@ -18,7 +20,7 @@ def print_tuned(content: dict[str, Any], names: Iterable[str], console: Console)
         console: where.
     """
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("rule")
+    table.add_column("rule", no_wrap=True)
     for heading in ("search mg", "keeps SLO", "fresh tapes mg", "keeps SLO", "trials", "requests", "seconds"):
         table.add_column(heading, justify="right")
     for name in names:
@@ -31,6 +33,8 @@ def print_tuned(content: dict[str, Any], names: Iterable[str], console: Console)
             f"{entry['requests_simulated'] / 1e6:.1f} M",
             f"{entry['seconds']:.0f}",
         )
+    if not console.is_terminal:
+        console = Console(file=console.file, width=TABLE_WIDTH)  # pipes and files get the table whole
     console.print(table, highlight=False)
     objective = content["objective"]
     console.print(

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from carbonpilot.envs.scenario import load_scenario
+from carbonpilot.envs.tape import evaluation_seeds
 from carbonpilot.oracle.budget import solve_budget
 from carbonpilot.oracle.coupled import solve_coupled
-from carbonpilot.oracle.replay import evaluation_seeds, tapes_for
+from carbonpilot.oracle.replay import tapes_for
 from carbonpilot.oracle.solvers import solve_budget_coupled, solve_per_request
 
 REQUESTS, PAIRS = 100_000, 40

@@ -22,15 +22,19 @@ except ImportError:
 COMPILED = numba is not None
 
 
-def forget_stale_code(folder: Path) -> bool:
-    """Delete the compiled code that numba keeps for a folder if any source there has changed; tell whether it did.
+def forget_stale_code(folder: Path, *also: Path) -> bool:
+    """Delete the compiled code that numba keeps for a folder if a source has changed; tell whether it did.
 
     numba looks at the file of the outermost function only, so after an edit (or a pull) of a function that is compiled
     into others it would go on running the old one: a silent wrong result. Where the folder cannot be written, a package
     manager installed it, and an upgrade gives every file a new time, which numba does notice.
+
+    Args:
+        folder: whose compiled code it is.
+        also: further folders whose sources are compiled into it.
     """
     digest = hashlib.sha256()
-    for source in sorted(folder.glob("*.py")):
+    for source in (file for place in (folder, *also) for file in sorted(place.glob("*.py"))):
         digest.update(source.read_bytes())
     cache = folder / "__pycache__"
     stamp = cache / "compiled-from.sha256"

@@ -65,6 +65,11 @@ class Tape:
                 mine[..., columns] = getattr(source, name)
 
 
+def evaluation_seeds(seed: int, episodes: int) -> npt.NDArray[np.int64]:
+    """Episode seeds of a benchmark (B,): well-spread, the same for every policy, others for another seed."""
+    return np.random.SeedSequence(seed).generate_state(episodes).astype(np.int64)
+
+
 def draw_tape(
     site: Site, seeds: npt.ArrayLike, part: Part, traces_dir: Path | None = None, worn: Tape | None = None
 ) -> Tape:

@@ -67,35 +67,40 @@ def solve_budget(
     _check(carbon_mg, latency_ms, quantile, allowed)
     requests = len(carbon_mg)
     reachable = np.ones((1, 1), dtype=bool) if allowed is None else allowed
-    keeping, free = np.empty(requests), np.empty(requests)
-    plan, freed = np.empty(requests, dtype=np.int64), np.empty(requests, dtype=np.int64)
-    _cheapest(carbon_mg, latency_ms, slo_ms, reachable, keeping, plan, free, freed)
+    keeping, saving = np.empty(requests), np.empty(requests)
+    # Small numbers: what is allocated anew costs more than what is computed.
+    plan, freed = np.empty(requests, dtype=np.int16), np.empty(requests, dtype=np.int16)
+    lost = _cheapest(carbon_mg, latency_ms, slo_ms, reachable, keeping, plan, saving, freed)
     budget = int(allowed_misses(requests, quantile))
-    saving = keeping - free  # infinite where nothing meets the SLO, so these misses are spent first
-    missed = _largest(saving, max(budget, int(np.count_nonzero(np.isinf(saving)))))
-    plan[missed], keeping[missed] = freed[missed], free[missed]
-    return BudgetSolution(plan, float(keeping.sum()), len(missed), budget)
+    missed = _largest(saving, max(budget, lost))
+    plan[missed] = freed[missed]
+    keeping[missed] = carbon_mg[missed, freed[missed]]
+    return BudgetSolution(plan.astype(np.int64), float(keeping.sum()), len(missed), budget)
 
 
 @compiled
 def _cheapest(
-    carbon_mg: npt.NDArray, latency_ms: npt.NDArray, slo_ms: float, reachable: npt.NDArray, keeping: F64, plan: I64,
-    free: F64, freed: I64,
-) -> None:  # fmt: skip
-    """Lowest carbon of each request and where, within the SLO (infinite if nothing is) and at all.
+    carbon_mg: npt.NDArray, latency_ms: npt.NDArray, slo_ms: float, reachable: npt.NDArray, keeping: F64,
+    plan: npt.NDArray, saving: F64, freed: npt.NDArray,
+) -> int:  # fmt: skip
+    """Lowest carbon of each request within the SLO and where, where it is lowest at all, and what that saves.
 
+    Both are infinite where nothing meets the SLO, so these misses are spent first; returns how many these are.
     One pass: with NumPy's whole-array steps the matrix is read and written a dozen times.
     """
+    lost = 0
     for n in range(carbon_mg.shape[0]):
-        keeping[n] = free[n] = np.inf
-        plan[n] = freed[n] = 0
+        least, free, where, anywhere = np.inf, np.inf, 0, 0
         for p in range(carbon_mg.shape[1]):
             if reachable.size == 1 or reachable[n, p]:
                 value = carbon_mg[n, p]
-                if value < free[n]:
-                    free[n], freed[n] = value, p
-                if value < keeping[n] and latency_ms[n, p] <= slo_ms:
-                    keeping[n], plan[n] = value, p
+                if value < free:
+                    free, anywhere = value, p
+                if value < least and latency_ms[n, p] <= slo_ms:
+                    least, where = value, p
+        keeping[n], saving[n], plan[n], freed[n] = least, least - free, where, anywhere
+        lost += least == np.inf
+    return lost
 
 
 def _largest(saving: F64, count: int) -> npt.NDArray[np.intp]:

@@ -6,15 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..envs.errors import InputError, unknown_name
 from ..envs.scenario import load_scenario
 from ..envs.schema import Scenario
-from .coupled import COUPLED, Effort, solve_coupled
+from ..envs.tape import Tape, evaluation_seeds
+from .command_table import as_json, sentences, table, unreachable_sentence
+from .coupled import COUPLED, Effort, smallest_reachable, solve_coupled
 from .per_request import PER_REQUEST, WARM_RADIO
-from .replay import evaluation_seeds, tapes_for
+from .replay import columns_of, tapes_for
 from .result import OracleResult
 from .solvers import BUDGET, ORACLES, solve_budget_coupled, solve_per_request
 
+TABLE_WIDTH = 110  # columns that the table needs; narrower terminals wrap it
 Progress = Callable[[str, int, int], None]
 
 
@@ -42,11 +47,8 @@ def run_oracle(
     Raises:
         InputError: an unknown oracle or scenario, no episode, or a file that cannot be written.
     """
-    from rich.console import Console
-
     from ..envs.console import progress
     from ..envs.files import check_output_file, write_json
-    from .command_table import as_json, sentences, table
 
     if episodes < 1:
         raise InputError(f"--episodes must be at least 1, got {episodes}.")
@@ -59,10 +61,11 @@ def run_oracle(
     if json_file is not None:
         check_output_file(Path(json_file))
     with progress("oracle") as report:
-        results = solve_all(site, episodes, seed, traces_dir, which or ORACLES, effort, report)
-    console = console or Console()
+        tape = tapes_for(site, evaluation_seeds(seed, episodes), "evaluation", traces_dir)
+        results = solve_all(site, tape, which or ORACLES, effort, report)
+    console = console or _console()
     console.print(table(site, results, episodes, seed))
-    for line in sentences(site, results):
+    for line in [*sentences(results), *_unreachable(site, tape, results)]:
         console.print(line, highlight=False, soft_wrap=True)
     if json_file is not None:
         write_json(Path(json_file), as_json(site, results, seed))
@@ -70,17 +73,34 @@ def run_oracle(
     return results
 
 
+def _unreachable(scenario: Scenario, tape: Tape, results: dict[str, OracleResult]) -> list[str]:
+    """What to say of tapes on which no plan was found that keeps the SLO."""
+    lost = np.flatnonzero(np.logical_and.reduce([~r.feasible for r in results.values()]))
+    if not lost.size:
+        return []
+    reachable = smallest_reachable(
+        scenario, columns_of(tape, lost), [r.plan[:, lost] for r in results.values()]
+    )
+    return [unreachable_sentence(scenario, reachable, tape.words.shape[-1])]
+
+
+def _console() -> Any:
+    """Standard output; pipes and files get the table whole."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=TABLE_WIDTH)
+
+
 def solve_all(
     scenario: Scenario,
-    episodes: int,
-    seed: int,
-    traces_dir: str | Path | None,
+    tape: Tape,
     which: Sequence[str],
-    effort: Effort | None,
-    report: Progress | None,
+    effort: Effort | None = None,
+    report: Progress | None = None,
 ) -> dict[str, OracleResult]:
     """Every wanted oracle on the tapes; the coupled one is given the others' plans."""
-    tape = tapes_for(scenario, evaluation_seeds(seed, episodes), "evaluation", traces_dir)
+    episodes = tape.words.shape[-1]
     quick = {
         PER_REQUEST: lambda: solve_per_request(scenario, tape),
         WARM_RADIO: lambda: solve_per_request(scenario, tape, count_radio=False),

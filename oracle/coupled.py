@@ -19,6 +19,7 @@ from .greedy import NEVER, abreast, greedy_plans
 from .relaxation import Relaxation, relax, requests_played
 from .replay import columns_of, replay, start
 from .result import OracleResult, allowed_misses
+from .separate import separate_bound
 from .splice import Best, improve, rank, splice
 
 I64 = npt.NDArray[np.int64]
@@ -132,13 +133,15 @@ def _solve_one(scenario: Scenario, tape: Tape, episode: int, best: Best, effort:
     given = best.offer(plans)
     splice(best, plans, given, effort.points)
     improve(best, effort.swaps)
-    bound = max(values.total_mg, *(v.total_mg for _, v in led_by))
+    plain = separate_bound(relaxed, scenario.slo.quantile)
+    bound = max(plain, values.total_mg, *(v.total_mg for _, v in led_by))
     return certified(bound, relaxed)
 
 
 def certified(total_mg: float, relaxed: Relaxation) -> float:
     """The bound per request, mg, less what rounding in a sum of its terms can amount to."""
-    return (total_mg - 1e-9 * abs(total_mg)) / relaxed.requests
+    slack = 1e-9 * abs(total_mg) if np.isfinite(total_mg) else 0.0
+    return float(total_mg - slack) / relaxed.requests
 
 
 def _at_price(

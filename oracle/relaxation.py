@@ -172,7 +172,7 @@ def _enumerate(simulator: Simulator, requests: int, start_ms: F64, longest: F64,
     room, outcomes = ROOM, np.zeros(1, OUTCOME).view(np.recarray)
     tape, extremes = simulator._arguments[4], level_extremes(simulator)
     while True:
-        arcs, again = np.zeros(room, ARC), possible.copy()
+        arcs, again = np.zeros(room, ARC).view(np.recarray), possible.copy()
         count = enumerate_arcs(
             c.sites, c.placements, c.tables, tape, simulator.state.arrays, simulator._sendings, outcomes, extremes,
             LATE_MS, start_ms, longest, refund, requests, reach.copy(), again, local_ms, local_mg, first, arcs,

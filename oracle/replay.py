@@ -65,11 +65,6 @@ class Replay:
         return np.take_along_axis(ordered, rank[None], axis=0)[0]
 
 
-def evaluation_seeds(seed: int, episodes: int) -> I64:
-    """Episode seeds of a benchmark; the same numbers as `agents.rollout.evaluation_seeds`."""
-    return np.random.SeedSequence(seed).generate_state(episodes).astype(np.int64)
-
-
 def tapes_for(
     scenario: Scenario, seeds: npt.ArrayLike, part: Part = "evaluation", traces_dir: str | Path | None = None
 ) -> Tape:

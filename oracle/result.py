@@ -49,10 +49,13 @@ class OracleResult:
 
     @property
     def gap(self) -> F64:
-        """Share of the plan's carbon that lies above the bound (B,): 1 - bound / value, 0 where both are 0."""
+        """Share of the plan's carbon that lies above the bound (B,): 1 - bound / value, 0 where both are 0.
+
+        NaN where there is no bound, or no plan that keeps the SLO to hold it against.
+        """
         value, bound = self.value_mg, self.lower_bound_mg
         gap = np.divide(value - bound, value, out=np.zeros_like(value), where=value != 0)
-        return np.where(np.isnan(bound), np.nan, gap)
+        return np.where(np.isnan(bound) | ~self.feasible, np.nan, gap)
 
 
 def allowed_misses(requests: npt.ArrayLike, quantile: float) -> I64:

@@ -101,8 +101,7 @@ def _budget_plans(scenario: Scenario, tape: Tape) -> I64:
 def _narrow(scenario: Scenario, tape: Tape, best: list[Best]) -> None:
     """Offer greedy plans under prices of a miss, with and without the radio in the choice."""
     episodes = len(best)
-    # Above the dearest request nothing is gained by a miss; the first price is none.
-    top = _dearest_mg(scenario, tape)
+    top = _top_price_mg(scenario, tape)
     low, high = np.zeros((episodes, 2)), np.repeat(top[:, None], 2, axis=1)
     many = abreast(tape, 2 * (PRICES + 1))
     for _ in range(ROUNDS):
@@ -122,16 +121,13 @@ def _narrow(scenario: Scenario, tape: Tape, best: list[Best]) -> None:
         low = np.take_along_axis(inside, np.maximum(first - 1, 0)[..., None], axis=2)[..., 0]
 
 
-def _dearest_mg(scenario: Scenario, tape: Tape) -> F64:
-    """The most that a request of a static placement emits in each episode (B,), mg."""
+def _top_price_mg(scenario: Scenario, tape: Tape) -> F64:
+    """Three times what a request of the cleanest static placement emits (B,), mg: few misses save more."""
     count, episodes = len(scenario.placements), tape.words.shape[-1]
     plans = np.tile(np.arange(count), episodes)
-    given = replay(
-        scenario,
-        abreast(tape, count),
-        np.broadcast_to(plans, (scenario.episode.requests, plans.size)),
-    )
-    return given.carbon_mg.max(axis=0).reshape(episodes, count).max(axis=1)
+    everywhere = np.broadcast_to(plans, (scenario.episode.requests, plans.size))
+    given = replay(scenario, abreast(tape, count), everywhere)
+    return 3.0 * given.value_mg.reshape(episodes, count).min(axis=1)
 
 
 def _walk(

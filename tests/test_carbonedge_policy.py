@@ -9,10 +9,11 @@ from carbonpilot.agents.carbonedge_policy import MODES, NAMES, TUNABLES, CarbonE
 from carbonpilot.agents.carbonedge_score import AMP4EC_WEIGHTS, TABLE_I, Limits, Weights
 from carbonpilot.agents.carbonedge_view import Beliefs, NodeView
 from carbonpilot.agents.policy import Policy
-from carbonpilot.agents.rollout import evaluation_seeds, run_policy
+from carbonpilot.agents.rollout import run_policy
 from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.observation import build_table
 from carbonpilot.envs.scenario import load_scenario, shipped_scenarios
+from carbonpilot.envs.tape import evaluation_seeds
 
 SITES = {name: load_scenario(name) for name in shipped_scenarios()}
 PAPER, METRO = SITES["carbonedge"], SITES["metro"]

@@ -12,11 +12,12 @@ from carbonpilot.agents.degeneracy import ScenarioCheck, check_scenario, checks_
 from carbonpilot.agents.policy import Policy
 from carbonpilot.agents.policy_registry import contestants, default_policies, resolve
 from carbonpilot.agents.report import as_json
-from carbonpilot.agents.rollout import evaluation_seeds, run_policy
+from carbonpilot.agents.rollout import run_policy
 from carbonpilot.envs.errors import BundleError, InputError
 from carbonpilot.envs.observation import build_table
 from carbonpilot.envs.scenario import load_scenario, scenario_sha256
 from carbonpilot.envs.schema import Episode
+from carbonpilot.envs.tape import evaluation_seeds
 
 
 def short(name: str, requests: int):

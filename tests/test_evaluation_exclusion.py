@@ -13,12 +13,13 @@ from carbonpilot.agents.benchmark import benchmark, play
 from carbonpilot.agents.html_page import html_page
 from carbonpilot.agents.policy_registry import Contestant, contestants
 from carbonpilot.agents.report import as_json
-from carbonpilot.agents.rollout import PolicyError, evaluation_seeds, run_policy
+from carbonpilot.agents.rollout import PolicyError, run_policy
 from carbonpilot.agents.verdict import verdict
 from carbonpilot.envs.errors import CarbonPilotError
 from carbonpilot.envs.scenario import load_scenario
 from carbonpilot.envs.schema import Episode
 from carbonpilot.envs.simulator import Simulator
+from carbonpilot.envs.tape import evaluation_seeds
 
 METRO = load_scenario("metro").model_copy(update={"episode": Episode(requests=30)})
 PLACEMENTS = len(METRO.placements)

@@ -18,9 +18,10 @@ from carbonpilot.agents.html_svg import Frame, Picture, half_log, linear, shorte
 from carbonpilot.agents.html_time import all_tapes, most_disputed, one_tape
 from carbonpilot.agents.observed_world import WorldWatch, over_time
 from carbonpilot.agents.policy_registry import contestants
-from carbonpilot.agents.rollout import evaluation_seeds, run_policy
+from carbonpilot.agents.rollout import run_policy
 from carbonpilot.envs.scenario import load_scenario, shipped_scenarios
 from carbonpilot.envs.schema import Episode
+from carbonpilot.envs.tape import evaluation_seeds
 
 METRO = load_scenario("metro").model_copy(update={"episode": Episode(requests=60)})
 NAMES = ["always-local", "always-edge-b0", "rtt-threshold", "cleanest-zone", "random", "oracle-warm-radio"]

@@ -7,10 +7,11 @@ import pytest
 
 from carbonpilot.agents.metrics import episode_metrics
 from carbonpilot.agents.policy_registry import resolve
-from carbonpilot.agents.rollout import evaluation_seeds, run_policy
+from carbonpilot.agents.rollout import run_policy
 from carbonpilot.agents.training_evaluation import SAVING, TrainingEvaluation
 from carbonpilot.envs.scenario import load_scenario
 from carbonpilot.envs.schema import Episode
+from carbonpilot.envs.tape import evaluation_seeds
 
 EPISODES, REQUESTS = 6, 300
 
