@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carbonpilot.agents.baselines import baseline_names, make_policy
 from carbonpilot.agents.metrics import episode_metrics
+from carbonpilot.agents.policy_registry import contestants, default_policies
 from carbonpilot.agents.rollout import run_policy
 from carbonpilot.envs.scenario import load_scenario, merge
 from carbonpilot.envs.schema import Episode, Scenario
@@ -171,10 +171,8 @@ def test_never_worse_than_any_policy_and_bound_below_all(seed):
     scenario = site(rng, requests=40, arrivals=closed)
     seeds = [seed, seed + 1]
     tape = tapes_for(scenario, seeds)
-    played = [
-        run_policy(make_policy(name, scenario, 0), scenario, seeds) for name in baseline_names(scenario)
-    ]
-    played += [run_policy(make_oracle(name, scenario, QUICK), scenario, seeds) for name in ORACLES[:3]]
+    names = [*default_policies(scenario), *ORACLES[:3]]
+    played = [run_policy(c.policy, scenario, seeds) for c in contestants(names, scenario)]
     known = random_plans(rng, scenario, 2)
     found = solve_coupled(scenario, tape, [known, *(p.placement for p in played)], effort=QUICK)
     for record in played:
