@@ -6,8 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from ..envs.console import table_console
 from ..envs.files import atomic_write_bytes, check_output_file, write_json
 from ..envs.scenario import scenario_sha256
 from . import carbonedge_notes as notes
@@ -46,9 +45,7 @@ def reproduce(json_file: Path | None = None, plots_dir: Path | None = None, seed
             check_output_file(file)
     if picture is not None:
         require_matplotlib()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=TABLE_WIDTH)  # pipes and files get the table whole
+    console = table_console(TABLE_WIDTH)
     site = model_scenario(paper.MOBILENET_V2)
     sweeps = [sweep(site, reading, seed) for reading in READINGS]
     scores = {reading.name: idle_scores(site, reading) for reading in READINGS}

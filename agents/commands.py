@@ -170,14 +170,12 @@ def tune(
 
     Example: carbonpilot tune metro --policy slo-predictive-budget --out tuned.yaml
     """
-    from rich.console import Console
-
-    from ..envs.console import progress
+    from ..envs.console import progress, table_console
     from .rule_parameters import tunable_rules
     from .tune import run_tune
     from .tune_objective import Objective
     from .tune_options import TuneOptions
-    from .tune_report import print_tuned
+    from .tune_report import TABLE_WIDTH, print_tuned
 
     options = TuneOptions(
         trials=trials, steps=steps, seed=seed, sampler=sampler.value, objective=Objective(aim), jobs=jobs
@@ -187,7 +185,7 @@ def tune(
             scenario, policy, out, options=options, study=study, traces=traces, progress=report
         )
     every = [name for name, rule in tunable_rules().items() if rule.tunables]
-    print_tuned(content, every if "all" in policy else policy, Console())
+    print_tuned(content, every if "all" in policy else policy, table_console(TABLE_WIDTH))
     typer.echo(f"wrote {out}")
 
 

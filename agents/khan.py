@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from ..envs.console import table_console
 from ..envs.files import check_output_file, write_json
 from ..envs.scenario import load_scenario, scenario_sha256
 from . import khan_paper as paper
@@ -37,9 +38,7 @@ def reproduce(json_file: Path | None = None, seed: int = SEED) -> int:
     """
     if json_file is not None:
         check_output_file(json_file)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=TABLE_WIDTH)  # pipes and files get the table whole
+    console = table_console(TABLE_WIDTH)
     cells = all_cells(_play(console, seed))
     for line in _summary(cells):
         console.print(line)

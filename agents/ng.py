@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from ..envs.console import table_console
 from ..envs.files import check_output_file
 from ..envs.files import write_json as write
 from ..envs.scenario import load_scenario, scenario_sha256
@@ -46,9 +47,7 @@ def reproduce(json_file: Path | None = None, plots: Path | None = None, seed: in
     if plots is not None:
         require_matplotlib()
         check_output_file(plots / NAME)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=TABLE_WIDTH)  # pipes and files get the tables whole
+    console = table_console(TABLE_WIDTH)
     timelines = {name: play(name, seed) for name in CASES}
     accuracy = _measure(console, seed)
     cells = all_cells(timelines, accuracy)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-TABLE_WIDTH = 120
+TABLE_WIDTH = 120  # columns that the table needs
 
 
 def print_tuned(content: dict[str, Any], names: Iterable[str], console: Console) -> None:
@@ -33,8 +33,6 @@ def print_tuned(content: dict[str, Any], names: Iterable[str], console: Console)
             f"{entry['requests_simulated'] / 1e6:.1f} M",
             f"{entry['seconds']:.0f}",
         )
-    if not console.is_terminal:
-        console = Console(file=console.file, width=TABLE_WIDTH)  # pipes and files get the table whole
     console.print(table, highlight=False)
     objective = content["objective"]
     console.print(

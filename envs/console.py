@@ -1,11 +1,23 @@
-"""Progress for a person: a bar on a terminal, plain lines elsewhere."""
+"""What a person sees: tables as wide as they are, progress as a bar on a terminal and plain lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LINES = 10  # plain lines of a whole job
+
+
+def table_console(width: int) -> Console:
+    """Standard output; a pipe or a file gets ``width`` columns, so that tables arrive whole."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=width)
 
 
 @contextlib.contextmanager

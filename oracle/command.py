@@ -47,7 +47,7 @@ def run_oracle(
     Raises:
         InputError: an unknown oracle or scenario, no episode, or a file that cannot be written.
     """
-    from ..envs.console import progress
+    from ..envs.console import progress, table_console
     from ..envs.files import check_output_file, write_json
 
     if episodes < 1:
@@ -63,7 +63,7 @@ def run_oracle(
     with progress("oracle") as report:
         tape = tapes_for(site, evaluation_seeds(seed, episodes), "evaluation", traces_dir)
         results = solve_all(site, tape, which or ORACLES, effort, report)
-    console = console or _console()
+    console = console or table_console(TABLE_WIDTH)
     console.print(table(site, results, episodes, seed))
     for line in [*sentences(results), *_unreachable(site, tape, results)]:
         console.print(line, highlight=False, soft_wrap=True)
@@ -82,14 +82,6 @@ def _unreachable(scenario: Scenario, tape: Tape, results: dict[str, OracleResult
         scenario, columns_of(tape, lost), [r.plan[:, lost] for r in results.values()]
     )
     return [unreachable_sentence(scenario, reachable, tape.words.shape[-1])]
-
-
-def _console() -> Any:
-    """Standard output; pipes and files get the table whole."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=TABLE_WIDTH)
 
 
 def solve_all(
