@@ -54,7 +54,7 @@ NODE = _record("position_ms done_ms pending_ms answered_ms seen_ms phase_ms", "c
 SENDING = _record(
     "payload_kb extra_rtts next_state sent_ms link_wait_ms upload_ms rtt_ms recovery_ms radio_j network_j "
     "network_mg tail_until_ms arrival_ms wait_ms batch",
-    "noise connection level tick entry",
+    "noise connection level tick entry episode",
 )
 
 # One per episode and request placed; the terms are explained in `outcome.Outcome`.
