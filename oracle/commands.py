@@ -35,6 +35,12 @@ def oracle(
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, metavar="N", help="Evaluation tapes.")] = 20,
     seed: Seed = 0,
+    climb: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Steps that raise the bound: more take longer and narrow the gap."
+        ),
+    ] = 400,
     json_file: JsonFile = None,
     traces: Traces = None,
 ) -> None:
@@ -45,5 +51,8 @@ def oracle(
     Example: carbonpilot oracle metro --episodes 20 --json oracle.json
     """
     from .command import run_oracle
+    from .coupled import Effort
+    from .dual import Climb
 
-    run_oracle(scenario, episodes, seed, traces, json_file, policy or ())
+    effort = Effort(climb=Climb(steps=climb))
+    run_oracle(scenario, episodes, seed, traces, json_file, policy or (), effort)
