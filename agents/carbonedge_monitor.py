@@ -17,12 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ..envs.errors import InputError
+from ..envs.power_log import (
+    F64,
+    long_intervals,
+    not_negative,
+    numbers,
+    power_readings,
+    rising_times,
+    times_within,
+    trapezoids,
+)
 from ..envs.units import J_PER_KWH
 
 RAM_W_PER_GB = 0.375  # section III-B1: "based on typical DDR4 memory specifications"
 MAX_GAP_S = 2.0  # twice CodeCarbon's measure_power_secs=1 of section IV-A4, assumed
-
-F64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,18 +67,10 @@ class PowerLog:
         Raises:
             InputError: names the meter, the sample and what is wrong with it.
         """
-        time = _numbers("time_s", time_s)
-        if time.size < 2:
-            raise InputError(f"Energy needs at least 2 power samples, got {time.size}: the meter is silent.")
-        if (back := np.flatnonzero(np.diff(time) <= 0)).size:
-            i = int(back[0]) + 1
-            raise InputError(
-                f"time_s must rise: sample {i} is at {time[i]:g} s after {time[i - 1]:g} s. "
-                "The clock was set back or a sample was written twice; use a monotonic clock."
-            )
-        ram = np.broadcast_to(_numbers("ram_gb", ram_gb, time.size), time.shape)
-        gpu = None if gpu_w is None else _meter("gpu_w", gpu_w, time.size)
-        return cls(time, _meter("cpu_w", cpu_w, time.size), _not_negative("ram_gb", ram), gpu)
+        time = rising_times(time_s)
+        ram = np.broadcast_to(numbers("ram_gb", ram_gb, time.size), time.shape)
+        gpu = None if gpu_w is None else power_readings("gpu_w", gpu_w, time.size)
+        return cls(time, power_readings("cpu_w", cpu_w, time.size), not_negative("ram_gb", ram), gpu)
 
     def part(self, start_s: float, end_s: float) -> PowerLog:
         """The samples of a stretch of time, with interpolated ones at its ends.
@@ -78,13 +78,7 @@ class PowerLog:
         Raises:
             InputError: the stretch is empty, or the samples do not cover it.
         """
-        if not self.time_s[0] <= start_s < end_s <= self.time_s[-1]:
-            raise InputError(
-                f"Energy from {start_s:g} to {end_s:g} s needs samples over all of it; they cover "
-                f"{self.time_s[0]:g} to {self.time_s[-1]:g} s. Start the meter earlier and stop it later."
-            )
-        inside = self.time_s[(self.time_s > start_s) & (self.time_s < end_s)]
-        time = np.concatenate([[start_s], inside, [end_s]])
+        time = times_within(self.time_s, start_s, end_s)
         cpu, ram = (np.interp(time, self.time_s, values) for values in (self.cpu_w, self.ram_gb))
         return PowerLog(
             time, cpu, ram, None if self.gpu_w is None else np.interp(time, self.time_s, self.gpu_w)
@@ -132,14 +126,14 @@ def host_energy(log: PowerLog, max_gap_s: float = MAX_GAP_S) -> HostEnergy:
     """
     intervals = np.diff(log.time_s)
     gaps = intervals > max_gap_s
-    cpu, ram = _trapezoids(intervals, log.cpu_w), _trapezoids(intervals, RAM_W_PER_GB * log.ram_gb)
-    gpu = np.zeros_like(cpu) if log.gpu_w is None else _trapezoids(intervals, log.gpu_w)
+    cpu, ram = trapezoids(intervals, log.cpu_w), trapezoids(intervals, RAM_W_PER_GB * log.ram_gb)
+    gpu = np.zeros_like(cpu) if log.gpu_w is None else trapezoids(intervals, log.gpu_w)
     return HostEnergy(
         cpu_j=float(cpu.sum()),
         gpu_j=float(gpu.sum()),
         ram_j=float(ram.sum()),
         seconds=float(intervals.sum()),
-        gaps_s=tuple((float(log.time_s[i]), float(log.time_s[i + 1])) for i in np.flatnonzero(gaps)),
+        gaps_s=long_intervals(log.time_s, max_gap_s),
         bridged_j=float((cpu + gpu + ram)[gaps].sum()),
     )
 
@@ -177,47 +171,6 @@ def carbon_g(energy_j: float, carbon_g_per_kwh: float, pue: float = 1.0) -> floa
         if not value >= least or not np.isfinite(value):
             raise InputError(f"{name} must be a number of at least {least:g}, got {value}.")
     return energy_j / J_PER_KWH * carbon_g_per_kwh * pue
-
-
-def _trapezoids(intervals: F64, power_w: F64) -> F64:
-    return intervals * (power_w[:-1] + power_w[1:]) / 2
-
-
-def _numbers(name: str, values: npt.ArrayLike, size: int | None = None) -> F64:
-    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if array.ndim != 1 or (size is not None and array.size not in (1, size)):
-        raise InputError(
-            f"{name} must hold one number for each of the {size or 'N'} samples, got {array.shape}."
-        )
-    if (bad := np.flatnonzero(~np.isfinite(array))).size:
-        raise InputError(
-            f"{name}: sample {bad[0]} is {array[bad[0]]}. The meter gave no reading there; leave the sample out, "
-            "so that the gap shows."
-        )
-    return array
-
-
-def _not_negative(name: str, values: F64) -> F64:
-    if (bad := np.flatnonzero(values < 0)).size:
-        raise InputError(
-            f"{name}: sample {bad[0]} is {values[bad[0]]:g}, and a meter cannot read less than 0."
-        )
-    return values
-
-
-def _meter(name: str, values: npt.ArrayLike, size: int) -> F64:
-    """Power readings, one for each sample; a meter that only reads 0 is broken, not frugal."""
-    power_w = _not_negative(name, _numbers(name, values))
-    if power_w.size != size:
-        raise InputError(
-            f"{name} has {power_w.size} samples and time_s {size}. Give one reading for each time."
-        )
-    if not power_w.any():
-        raise InputError(
-            f"{name}: the meter is silent, all {size} samples are 0 W. Mend it (permissions of RAPL, driver of "
-            "the GPU), or give None for a GPU that the host does not have."
-        )
-    return power_w
 
 
 def _shares(kind: str, quotas: Mapping[str, Quota], values: Sequence[float]) -> F64:

@@ -111,7 +111,7 @@ def test_constraints_pin_every_dependency_once_per_python():
     names = re.findall(r'"([A-Za-z0-9-]+)(?:\[[a-z]+\])?[><=]=[\d.]+"', PROJECT)
     assert {"numpy", "torch", "pyright"} <= {name.lower() for name in names}
     versions = pinned()
-    only_on_a_device = {"httpx", "tritonclient"}
+    only_on_a_device = {"tritonclient"}
     for name in {name.lower() for name in names} - {"setuptools"} - only_on_a_device:
         assert name in versions, f"{name} is not in constraints.txt"
     for name, lines in versions.items():

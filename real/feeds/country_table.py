@@ -1,0 +1,76 @@
+"""Yearly average carbon intensity of countries, as the package codecarbon ships it.
+
+Taken from its file data/private_infra/global_energy_mix.json (MIT licence), key ``carbon_intensity``, g/kWh; a
+test compares every row with the installed package where it has this version.
+"""
+
+from __future__ import annotations
+
+CODECARBON_VERSION = "3.3.2"
+SOURCE = f"codecarbon {CODECARBON_VERSION}, global_energy_mix.json"
+
+# ISO 3166 codes of two and three letters, name, average in g/kWh, year.
+AVERAGES: tuple[tuple[str, str, str, float, int], ...] = (
+    ("AR", "ARG", "Argentina", 354.103, 2023),
+    ("AT", "AUT", "Austria", 110.812, 2023),
+    ("AU", "AUS", "Australia", 548.692, 2023),
+    ("BE", "BEL", "Belgium", 138.107, 2023),
+    ("BG", "BGR", "Bulgaria", 335.334, 2023),
+    ("BR", "BRA", "Brazil", 98.348, 2023),
+    ("CA", "CAN", "Canada", 170.043, 2023),
+    ("CH", "CHE", "Switzerland", 34.843, 2023),
+    ("CL", "CHL", "Chile", 291.113, 2023),
+    ("CN", "CHN", "China", 582.317, 2023),
+    ("CO", "COL", "Colombia", 259.511, 2023),
+    ("CZ", "CZE", "Czechia", 449.724, 2023),
+    ("DE", "DEU", "Germany", 380.95, 2023),
+    ("DK", "DNK", "Denmark", 151.65, 2023),
+    ("EE", "EST", "Estonia", 416.667, 2023),
+    ("EG", "EGY", "Egypt", 570.306, 2023),
+    ("ES", "ESP", "Spain", 174.05, 2023),
+    ("FI", "FIN", "Finland", 79.158, 2023),
+    ("FR", "FRA", "France", 56.039, 2023),
+    ("GB", "GBR", "United Kingdom", 237.589, 2023),
+    ("GR", "GRC", "Greece", 336.574, 2023),
+    ("HK", "HKG", "Hong Kong", 699.499, 2022),
+    ("HR", "HRV", "Croatia", 204.962, 2023),
+    ("HU", "HUN", "Hungary", 204.19, 2023),
+    ("ID", "IDN", "Indonesia", 675.931, 2022),
+    ("IE", "IRL", "Ireland", 290.805, 2023),
+    ("IL", "ISR", "Israel", 582.927, 2022),
+    ("IN", "IND", "India", 713.441, 2023),
+    ("IS", "ISL", "Iceland", 27.68, 2022),
+    ("IT", "ITA", "Italy", 330.718, 2023),
+    ("JP", "JPN", "Japan", 485.392, 2023),
+    ("KE", "KEN", "Kenya", 70.492, 2023),
+    ("KR", "KOR", "South Korea", 430.567, 2023),
+    ("LT", "LTU", "Lithuania", 160.072, 2023),
+    ("LU", "LUX", "Luxembourg", 105.263, 2023),
+    ("LV", "LVA", "Latvia", 123.2, 2023),
+    ("MA", "MAR", "Morocco", 630.014, 2023),
+    ("MX", "MEX", "Mexico", 507.245, 2023),
+    ("MY", "MYS", "Malaysia", 605.831, 2022),
+    ("NG", "NGA", "Nigeria", 523.247, 2023),
+    ("NL", "NLD", "Netherlands", 267.622, 2023),
+    ("NO", "NOR", "Norway", 30.08, 2023),
+    ("NZ", "NZL", "New Zealand", 112.758, 2023),
+    ("PE", "PER", "Peru", 266.478, 2023),
+    ("PH", "PHL", "Philippines", 610.688, 2023),
+    ("PL", "POL", "Poland", 661.926, 2023),
+    ("PT", "PRT", "Portugal", 165.553, 2023),
+    ("RO", "ROU", "Romania", 240.583, 2023),
+    ("RS", "SRB", "Serbia", 636.062, 2023),
+    ("SA", "SAU", "Saudi Arabia", 706.791, 2022),
+    ("SE", "SWE", "Sweden", 40.695, 2023),
+    ("SG", "SGP", "Singapore", 470.783, 2023),
+    ("SI", "SVN", "Slovenia", 231.275, 2023),
+    ("SK", "SVK", "Slovakia", 116.774, 2023),
+    ("TH", "THA", "Thailand", 549.583, 2023),
+    ("TR", "TUR", "Turkey", 464.586, 2023),
+    ("TW", "TWN", "Taiwan", 642.378, 2023),
+    ("UA", "UKR", "Ukraine", 259.693, 2022),
+    ("US", "USA", "United States", 369.473, 2023),
+    ("UY", "URY", "Uruguay", 128.788, 2023),
+    ("VN", "VNM", "Vietnam", 475.449, 2023),
+    ("ZA", "ZAF", "South Africa", 707.686, 2023),
+)
