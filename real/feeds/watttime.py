@@ -7,7 +7,6 @@ WattTime offers for acting now. They are a model's values, so every reading is f
 from __future__ import annotations
 
 import base64
-from datetime import timedelta
 from typing import Any
 
 from .checks import Answer
@@ -90,7 +89,7 @@ class WattTime(HttpFeed):
         points = answer.field(came.content, "data", list)
         starts = [answer.moment(answer.field(p, "point_time", str, "data."), "point_time") for p in points]
         # The point that now lies in; a forecast's first point may start a few minutes after now.
-        begun = [i for i, start in enumerate(starts) if start <= came.source_now + timedelta(seconds=1)]
+        begun = [i for i, start in enumerate(starts) if start <= came.source_now]
         if not points:
             raise answer.error("not-covered", "the forecast holds no point")
         now = (
