@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-SMOOTHING = np.float32(0.3)  # weight of the newest probe, as in envs.telemetry
+SMOOTHING = np.float32(0.3)  # weight of the newest probe, assumed
 HUNDRED = np.float32(100.0)
 ZERO = np.float32(0.0)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .compiling import COMPILED, compiled, inlined
 from .link_sources import LinkRows
+from .probe_filter import SMOOTHING
 from .schema import LOCAL, Scenario
 from .service import batch_energy_j, mean_ms
 from .site import Site
@@ -20,7 +21,6 @@ from .units import MG_PER_J_PER_G_PER_KWH, network_energy_j
 from .world_types import F32
 from .zone_sources import ZoneRows, pick_rows
 
-SMOOTHING = np.float32(0.3)  # weight of the newest probe, assumed
 BELIEVED_TOP_LOAD = np.float32(0.95)  # beyond it a textbook wait explodes
 
 
