@@ -17,11 +17,9 @@ from .carbonedge_plot import PICTURE, draw, require_matplotlib
 from .carbonedge_reading_cells import ReadingScores
 from .carbonedge_runs import CALIBRATED, READINGS, TRUE_KWH, decision_ms, model_scenario, play_all
 from .carbonedge_sweep import Sweep, idle_scores, score_range, sweep
-from .paper_cells import Cell
+from .paper_cells import SCHEMA, SEED, Cell
 from .paper_table import TABLE_WIDTH, show
 
-SCHEMA = "carbonpilot/reproduce/1"
-SEED = 20261120
 BATCH = 256  # tasks that are decided together for the second scheduling time
 
 

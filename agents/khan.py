@@ -15,11 +15,9 @@ from ..envs.scenario import load_scenario, scenario_sha256
 from . import khan_paper as paper
 from .khan_cells import TCP_TABLE, all_cells
 from .khan_runs import Run, plan, play_all
-from .paper_cells import TOLERANCE, Cell
+from .paper_cells import SCHEMA, SEED, TOLERANCE, Cell
 from .paper_table import TABLE_WIDTH, show
 
-SCHEMA = "carbonpilot/reproduce/1"
-SEED = 20261120
 SCENARIOS = (*paper.TABLE_1, "khan-mixed")
 
 

@@ -20,12 +20,9 @@ from .ng_cells import all_cells
 from .ng_plot import NAME, write_plot
 from .ng_table import accuracy_records, show, timeline_records
 from .ng_timelines import CASES, Timeline, form_errors, play
-from .paper_cells import Cell
+from .paper_cells import SCHEMA, SEED, Cell
 from .paper_table import TABLE_WIDTH
 from .plots import require_matplotlib
-
-SCHEMA = "carbonpilot/reproduce/1"
-SEED = 20261120
 
 
 def reproduce(json_file: Path | None = None, plots: Path | None = None, seed: int = SEED) -> int:

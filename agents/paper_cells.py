@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+SCHEMA = "carbonpilot/reproduce/1"
+SEED = 20261120  # of the tapes that papers are reproduced on
 TOLERANCE = 0.10  # a prediction further off is reported as not reproducible, with its reason
 
 

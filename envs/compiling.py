@@ -1,7 +1,7 @@
 """Compile the physics where numba is installed; run the very same functions as plain Python where it is not.
 
 The step of one request is some two hundred scalar operations. NumPy spends its time between them: written with arrays
-it reached a fifth of CartPole's speed at most; compiled it has four tenths of it at 1024 environments, six tenths with
+it reached a fifth of CartPole's speed at most; compiled it has four tenths of it at 1024 environments, over half with
 a second thread (`helper_thread`), and passes it at 64 (benchmarks/bench_env.py). numba comes with the ``train`` extra;
 the device's light install replays logs uncompiled, slower and equal up to rounding.
 """

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from .compiling import compiled
 from .schema import Background, Batching, Node
+from .units import full_batch_rate
 
 TICK_MS = 2.0
 SAMPLED_LEVELS = tuple(round(0.04 * i, 2) for i in range(25))  # 0 to 0.96, for loads that wander
@@ -81,9 +82,8 @@ class NodeBank:
 def capacity_per_ms(service_ms: float, parallelism: int, batching: Batching | None) -> float:
     """Requests a millisecond that a node can serve at most, full batches where it batches."""
     if batching is None:
-        return parallelism / service_ms
-    full = batching.max_batch
-    return parallelism * full / (service_ms * (1 + batching.marginal_service_share * (full - 1)))
+        return full_batch_rate(service_ms, parallelism, 1, 0.0)
+    return full_batch_rate(service_ms, parallelism, batching.max_batch, batching.marginal_service_share)
 
 
 def bank_for(node: Node) -> NodeBank:

@@ -34,3 +34,10 @@ def ms_per_kb(rate_mbps: Number) -> Number:
 def network_energy_j(payload_kb: float, nj_per_bit: float) -> float:
     """Energy of moving a payload, J."""
     return payload_kb * BYTES_PER_KB * BITS_PER_BYTE * nj_per_bit * 1e-9
+
+
+def full_batch_rate(
+    service_ms: float, parallelism: int, max_batch: int, marginal_service_share: float
+) -> float:
+    """Images a millisecond that a node serves in full batches; a batch of b takes service_ms (1 + share (b - 1))."""
+    return parallelism * max_batch / (service_ms * (1 + marginal_service_share * (max_batch - 1)))

@@ -15,6 +15,7 @@ from carbonpilot.real.probes.echo_probe import Answer
 from carbonpilot.real.probes.failure import ProbeFailure
 from carbonpilot.real.probes.link import LinkProbe
 from carbonpilot.real.probes.loss import LossWindow
+from carbonpilot.real.probes.tcp_info import TcpInfo
 from carbonpilot.real.probes.uplink import UplinkEstimator
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -186,6 +187,19 @@ def test_uplink_is_bytes_over_time_without_what_says_nothing():
     assert state.rate_mbps == pytest.approx(50)
     assert (state.used, state.ignored, state.assumed) == (1, 4, False)
     assert state.age_s(20.0) == pytest.approx(9.8)
+
+
+def test_the_kernels_delivery_rate_counts_unless_the_sender_held_it_back():
+    def info(rate, app_limited):
+        return TcpInfo(20_000, 1000, 0, 10, 5, 20_000, rate, app_limited, 0, 0, 0)
+
+    uplink = UplinkEstimator()
+    uplink.observe_tcp(info(2_500_000, False), span_s=0.5, now_s=3.0)  # 20 Mbit/s
+    uplink.observe_tcp(info(90_000_000, True), span_s=0.5, now_s=4.0)
+    uplink.observe_tcp(info(None, None), span_s=0.5, now_s=5.0)  # an old kernel says nothing
+    state = uplink.fold()
+    assert state.rate_mbps == pytest.approx(20)
+    assert (state.used, state.ignored, state.age_s(4.0)) == (1, 1, 1.0)
 
 
 def test_transfers_between_two_probes_are_pooled_then_smoothed():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ...envs.errors import InputError, MissingExtraError, nearest
+from ...envs.units import MS_PER_S, full_batch_rate
 from .failure import ProbeFailure
 
 # Metric -> counter below. Versions of a model, and reasons of failure, are added up.
@@ -173,4 +174,4 @@ def capacity_per_s(
             "a capacity needs service_ms > 0, parallelism >= 1, max_batch >= 1 and 0 <= marginal_service_share <= 1, "
             f"got {service_ms}, {parallelism}, {max_batch}, {marginal_service_share}"
         )
-    return 1000 * parallelism * max_batch / (service_ms * (1 + marginal_service_share * (max_batch - 1)))
+    return MS_PER_S * full_batch_rate(service_ms, parallelism, max_batch, marginal_service_share)
