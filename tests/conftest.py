@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from carbonpilot.envs.scenario import merge
+from carbonpilot.envs.scenario import load_scenario, merge, scenario_yaml
 from carbonpilot.envs.schema import Scenario
 from carbonpilot.envs.validation import validated
 
@@ -167,3 +167,19 @@ class TrainingLab:
 def lab() -> TrainingLab:
     """Small training runs."""
     return TrainingLab()
+
+
+@pytest.fixture
+def shortened(tmp_path):
+    """Write a shipped scenario with few requests to a file; call it for (path, scenario)."""
+
+    def write(name: str = "metro", requests: int = 60) -> tuple[Path, Scenario]:
+        scenario = load_scenario(name)
+        short = scenario.model_copy(
+            update={"episode": scenario.episode.model_copy(update={"requests": requests})}
+        )
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(scenario_yaml(short))
+        return path, load_scenario(path)
+
+    return write

@@ -22,20 +22,10 @@ from carbonpilot.agents.tune_options import TuneOptions
 from carbonpilot.agents.tune_report import print_tuned
 from carbonpilot.agents.tune_search import Trial
 from carbonpilot.envs.errors import InputError
-from carbonpilot.envs.scenario import load_scenario, scenario_yaml
+from carbonpilot.envs.scenario import load_scenario
 
 FINISHED = b'"op_code":4'  # an added trial in optuna's journal
 SMALL = {"trials": 20, "search_tapes": 6, "selection_tapes": 6}
-
-
-def shortened(tmp_path, name="metro", requests=60):
-    scenario = load_scenario(name)
-    short = scenario.model_copy(
-        update={"episode": scenario.episode.model_copy(update={"requests": requests})}
-    )
-    path = tmp_path / f"{name}.yaml"
-    path.write_text(scenario_yaml(short))
-    return path, load_scenario(path)
 
 
 def untimed(content):
@@ -46,8 +36,8 @@ def untimed(content):
     return content
 
 
-def test_the_file_holds_what_was_found_and_what_it_cost(tmp_path):
-    path, scenario = shortened(tmp_path)
+def test_the_file_holds_what_was_found_and_what_it_cost(tmp_path, shortened):
+    path, scenario = shortened()
     out = tmp_path / "tuned.yaml"
     seen = []
     run_tune(
@@ -77,8 +67,8 @@ def test_the_file_holds_what_was_found_and_what_it_cost(tmp_path):
     make_rule("bandit", scenario, parameters["bandit"]).reset(1)
 
 
-def test_scores_of_a_batch_of_settings_are_those_of_the_benchmarks_rollout(tmp_path):
-    _, scenario = shortened(tmp_path, requests=120)
+def test_scores_of_a_batch_of_settings_are_those_of_the_benchmarks_rollout(tmp_path, shortened):
+    _, scenario = shortened(requests=120)
     seeds = np.arange(5)
     settings = [
         {"offload_below_ms": 20.0, "return_above_ms": 30.0},
@@ -92,8 +82,8 @@ def test_scores_of_a_batch_of_settings_are_those_of_the_benchmarks_rollout(tmp_p
         np.testing.assert_array_equal(scores.misses[i] <= scores.allowed[i], metrics["episodes_meeting_slo"])
 
 
-def test_policies_that_take_one_value_only_are_played_side_by_side(tmp_path):
-    _, scenario = shortened(tmp_path)
+def test_policies_that_take_one_value_only_are_played_side_by_side(tmp_path, shortened):
+    _, scenario = shortened()
     tapes = TuningTapes(scenario, np.arange(4))
     settings = [{"margin_ms": 0.0}, {"margin_ms": 40.0}]
     together = tapes.score("ng-resource-manager", settings)
@@ -123,8 +113,8 @@ run_tune(sys.argv[1], ["slo-predictive"], sys.argv[2], study=sys.argv[3],
 """
 
 
-def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
-    path, _ = shortened(tmp_path, requests=20)
+def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path, shortened):
+    path, _ = shortened(requests=20)
     study = tmp_path / "study.journal"
     command = [sys.executable, "-c", KILLED, str(path), str(tmp_path / "killed.yaml"), str(study)]
     child = subprocess.Popen(command)
@@ -158,8 +148,8 @@ def test_a_killed_search_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path)
     assert untimed(resumed) == untimed(whole)
 
 
-def test_a_finished_study_is_not_played_again(tmp_path):
-    path, _ = shortened(tmp_path)
+def test_a_finished_study_is_not_played_again(tmp_path, shortened):
+    path, _ = shortened()
     arguments = (str(path), ["rtt-threshold"], tmp_path / "a.yaml")
     study = tmp_path / "s.journal"
     first = run_tune(*arguments, study=study, options=TuneOptions(**SMALL))
@@ -169,8 +159,8 @@ def test_a_finished_study_is_not_played_again(tmp_path):
     assert untimed(first) == untimed(second)
 
 
-def test_a_study_made_with_something_else_is_refused(tmp_path):
-    path, _ = shortened(tmp_path)
+def test_a_study_made_with_something_else_is_refused(tmp_path, shortened):
+    path, _ = shortened()
     study = tmp_path / "s.journal"
     arguments = (str(path), ["rtt-threshold"], tmp_path / "a.yaml")
     run_tune(*arguments, study=study, options=TuneOptions(**SMALL))
@@ -178,8 +168,8 @@ def test_a_study_made_with_something_else_is_refused(tmp_path):
         run_tune(*arguments, study=study, options=TuneOptions(**SMALL, seed=5))
 
 
-def test_a_file_that_is_no_study_is_refused(tmp_path):
-    path, _ = shortened(tmp_path)
+def test_a_file_that_is_no_study_is_refused(tmp_path, shortened):
+    path, _ = shortened()
     study = tmp_path / "s.journal"
     study.write_text("not a journal\n")
     with pytest.raises(InputError, match="not a study file"):
@@ -234,8 +224,8 @@ def test_the_budget_follows_from_steps_or_from_the_number_of_tunables():
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(tmp_path):
-    path, _ = shortened(tmp_path, requests=20)
+def test_two_processes_find_what_one_finds(tmp_path, shortened):
+    path, _ = shortened(requests=20)
     options = {"trials": 24, "search_tapes": 400, "selection_tapes": 6}
     one = run_tune(str(path), ["rtt-threshold"], tmp_path / "a.yaml", options=TuneOptions(**options))
     two = run_tune(str(path), ["rtt-threshold"], tmp_path / "b.yaml", options=TuneOptions(**options, jobs=2))

@@ -8,23 +8,13 @@ from carbonpilot.agents.tune import run_tune
 from carbonpilot.agents.tune_options import TuneOptions
 from carbonpilot.agents.tuned_file import read_tuned
 from carbonpilot.envs.errors import InputError
-from carbonpilot.envs.scenario import load_scenario, scenario_yaml
+from carbonpilot.envs.scenario import load_scenario
 
 SMALL = {"trials": 20, "search_tapes": 6, "selection_tapes": 6}
 
 
-def shortened(tmp_path, name="metro", requests=60):
-    scenario = load_scenario(name)
-    short = scenario.model_copy(
-        update={"episode": scenario.episode.model_copy(update={"requests": requests})}
-    )
-    path = tmp_path / f"{name}.yaml"
-    path.write_text(scenario_yaml(short))
-    return path, load_scenario(path)
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
-    path, _ = shortened(tmp_path)
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, shortened):
+    path, _ = shortened()
     out = tmp_path / "a.yaml"
     run_tune(str(path), ["rtt-threshold"], out, options=TuneOptions(**SMALL))
     before = out.read_bytes()
@@ -39,8 +29,8 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.yaml", "metro.yaml"]
 
 
-def test_rules_tuned_before_stay_beside_the_new_ones(tmp_path):
-    path, _ = shortened(tmp_path)
+def test_rules_tuned_before_stay_beside_the_new_ones(tmp_path, shortened):
+    path, _ = shortened()
     out = tmp_path / "a.yaml"
     first = run_tune(str(path), ["rtt-threshold"], out, options=TuneOptions(**SMALL))
     second = run_tune(str(path), ["cleanest-zone-slo"], out, options=TuneOptions(**SMALL))
@@ -48,8 +38,8 @@ def test_rules_tuned_before_stay_beside_the_new_ones(tmp_path):
     assert set(second["policies"]) == {"rtt-threshold", "cleanest-zone-slo"}
 
 
-def test_a_file_for_another_scenario_is_refused_with_the_reason(tmp_path):
-    path, scenario = shortened(tmp_path)
+def test_a_file_for_another_scenario_is_refused_with_the_reason(tmp_path, shortened):
+    path, scenario = shortened()
     out = tmp_path / "a.yaml"
     run_tune(str(path), ["rtt-threshold"], out, options=TuneOptions(**SMALL))
     with pytest.raises(InputError, match="tuned for scenario 'metro', not for 'drive-b4'"):
