@@ -21,6 +21,9 @@ from .schema import Scenario
 from .strict_yaml import read_yaml
 from .validation import validated
 
+SITE_SCHEMA = (
+    "carbonpilot/site/1"  # a site file (`real.site_file`) holds a whole scenario under its key `scenario`
+)
 SCENARIOS = Path(__file__).resolve().parent.parent / "configs" / "scenarios"
 TRACES_SUFFIX = "-traces"
 _FORM_KEYS = ("kind", "distribution")  # a part in another form shares no keys with its parent's
@@ -35,7 +38,7 @@ def load_scenario(name_or_path: str | Path, traces: bool = False) -> Scenario:
     """Load a scenario and check it.
 
     Args:
-        name_or_path: a shipped name, or the path of a YAML file.
+        name_or_path: a shipped name, or the path of a YAML file: a scenario, or a site file that holds one.
         traces: take the form that reads a trace folder: NAME-traces for a shipped NAME.
 
     Raises:
@@ -44,6 +47,8 @@ def load_scenario(name_or_path: str | Path, traces: bool = False) -> Scenario:
     """
     path = _find(str(name_or_path), traces)
     content, parents = _resolve(path, ())
+    if content.get("schema") == SITE_SCHEMA:
+        content = content.get("scenario", {})
     where = str(path) + (f" (extends {', '.join(parents)})" if parents else "")
     scenario = validated(Scenario, content, where)
     if traces and scenario.split != "traces":

@@ -1,0 +1,1 @@
+"""SegFormer as ONNX: export from weights, check against torch. Needs the extra `[models]`."""

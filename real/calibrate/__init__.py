@@ -1,0 +1,1 @@
+"""Calibration: measure a site and write its site file."""

@@ -1,0 +1,1 @@
+"""Executors: the device's own model, and models on Triton servers."""

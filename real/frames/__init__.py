@@ -1,0 +1,1 @@
+"""Frames: from a folder, a video file or a camera."""

@@ -1,0 +1,1 @@
+"""What the device observes, as the features that the policy was trained on."""

@@ -1,0 +1,1 @@
+"""The runtime: frames in, results and log lines out, whatever fails."""

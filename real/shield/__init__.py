@@ -1,0 +1,1 @@
+"""The shield: what keeps the objective whatever the policy says and whatever fails."""

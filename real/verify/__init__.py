@@ -1,0 +1,1 @@
+"""Verification: a run's own log, replayed through the simulator."""
