@@ -12,15 +12,9 @@ import numpy.typing as npt
 from ..errors import TraceError, unknown_name
 from ..files import write_json
 from .connection import WIRE_BYTES
+from .profiles import PROFILES
 from .tcp import CONTROLS, simulate_uploads
 
-# Profiles of uploads_kernel_tcp.csv: RTT, jitter (ms), loss (share), rate (Mbit/s); data README.
-PROFILES = {
-    "lan": (2.0, 0.5, 0.0, 940.0),
-    "clean-30": (30.0, 5.0, 0.0, 100.0),
-    "emu-a": (30.0, 10.0, 0.002, 100.0),
-    "emu-b": (60.0, 20.0, 0.01, 50.0),
-}
 # The recording rig's own cost, read off the lan cells (a line through median against packets): the
 # processes add 0.6 ms a round trip, and the user-space link moves one packet in 15.6 us (770 Mbit/s).
 RIG_RTT_MS = 0.6
@@ -102,14 +96,14 @@ def _row(c: Cell) -> str:
 
 
 def _compare(profile: str, control: str, payload_bytes: int, uploads_ms: list[float], seed: int) -> Cell:
-    rtt_ms, jitter_ms, loss, rate_mbps = PROFILES[profile]
+    link = PROFILES[profile]
     rig_mbps = WIRE_BYTES * 8.0 / RIG_PACKET_US
     simulated = simulate_uploads(
         control,
-        rtt_ms + RIG_RTT_MS,
-        jitter_ms,
-        loss,
-        min(rate_mbps, rig_mbps),
+        link.rtt_ms + RIG_RTT_MS,
+        link.rtt_jitter_ms,
+        link.loss,
+        min(link.rate_mbps, rig_mbps),
         payload_bytes,
         len(uploads_ms),
         connections=CONNECTIONS,
