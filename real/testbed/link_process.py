@@ -7,10 +7,8 @@ over a unix socket, one JSON message each, answered by one.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
-import os
 import random
 import select
 import signal
@@ -22,6 +20,7 @@ from typing import Any
 from .lane import Jitter, Lane, lateness_ms
 from .netem import NetemShaper
 from .orders import Orders
+from .scheduling import prefer_processor
 from .tun import open_tun
 
 _BATCH = 32  # packets read or written before the other direction gets its turn
@@ -155,7 +154,7 @@ def main(argv: list[str] | None = None) -> None:
     control = Orders(path, handle, args.watch_stdin)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if isinstance(link, Relay):
-        link.scheduling = _prefer()
+        link.scheduling = prefer_processor()
     link.shape(json.loads(args.profile))
     now["profile"] = json.loads(args.profile)
     print("ready", flush=True)
@@ -163,20 +162,6 @@ def main(argv: list[str] | None = None) -> None:
         link.run(control)
     finally:
         control.close(path)
-
-
-def _prefer() -> str:
-    """Ask for the processor as soon as a packet is due: the link's times are what is measured over it."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-        scheduling = "fifo"
-    except OSError:
-        scheduling = "normal"
-    with contextlib.suppress(OSError, AttributeError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(29, 1)  # PR_SET_TIMERSLACK, ns: wake at the time asked, not up to 50 us later
-    return scheduling
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

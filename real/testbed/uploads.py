@@ -1,0 +1,217 @@
+"""Uploads over real kernel TCP connections across the test bed's link, timed one by one.
+
+The recorded uploads (data/transfers) were made the same way: a warm connection, TCP_NODELAY, an upload and its
+1,024 byte reply every 100 ms, the next one at once where the last took longer.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from ...envs.errors import CarbonPilotError, InputError
+from ..probes.tcp_info import TcpInfo, read_tcp_info
+from .link import Link
+from .namespaces import Namespaces, inside, run_in, set_sysctl
+from .profiles import Profile
+from .scheduling import prefer_processor
+from .upload_sink import HEADER, REPLY_BYTES, receive
+
+PORT = 7100
+GAP_S = 0.1
+TIMEOUT_S = 120.0  # an upload that takes longer is an error: the link lets nothing through
+# The relay may not add more than this to one packet in a hundred; a connection over a starved one is measured again.
+MOST_LATE_MS = 2.0
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One connection to measure."""
+
+    profile: Profile
+    congestion_control: str
+    payload_bytes: int
+    connection: int
+    uploads: int
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One timed upload and what the kernel said after it."""
+
+    index: int
+    took_ms: float
+    info: TcpInfo
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished connection.
+
+    Attributes:
+        job: what was asked.
+        uploads: in their order.
+        late_p99_ms: lateness of the relay meanwhile; None where the kernel shaped the link.
+        starved: measurements thrown away because the relay was late.
+        kept: whether the last one was on time.
+    """
+
+    job: Job
+    uploads: tuple[Upload, ...]
+    late_p99_ms: float | None
+    starved: int
+    kept: bool
+
+
+class UploadBed:
+    """Several links between two namespaces of their own, and a sink behind them, for the length of a with block.
+
+    Args:
+        links: how many connections can be measured at once, each over a link of its own.
+        no_slow_start_after_idle: set ``tcp_slow_start_after_idle=0`` on the device.
+    """
+
+    def __init__(self, links: int = 1, *, no_slow_start_after_idle: bool = False) -> None:
+        """Nothing is started before the with block."""
+        if not 1 <= links <= 64:
+            raise InputError(f"links must be from 1 to 64, got {links}")
+        self._n, self._stack, self._restart = links, ExitStack(), not no_slow_start_after_idle
+        self.links: list[Link] = []
+
+    def __enter__(self) -> UploadBed:
+        """Start the links and the sink."""
+        with ExitStack() as stack:
+            self._ns = stack.enter_context(Namespaces())
+            # A new connection must not inherit what an older one learnt of the path.
+            set_sysctl(self._ns.device, "net.ipv4.tcp_no_metrics_save", 1)
+            set_sysctl(self._ns.device, "net.ipv4.tcp_slow_start_after_idle", int(self._restart))
+            self.links = [
+                stack.enter_context(Link(self._ns.device, self._ns.server, subnet=i)) for i in range(self._n)
+            ]
+            argv = [sys.executable, "-m", f"{__package__}.upload_sink", "--port", str(PORT)]
+            sink = run_in(self._ns.server, argv, stdout=subprocess.PIPE, text=True)
+            stack.callback(_end, sink)
+            if sink.stdout is None or sink.stdout.readline().strip() != "ready":
+                raise CarbonPilotError("The sink of the uploads did not start.")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        self._stack.close()
+
+    def connect(self, link: Link, congestion_control: str) -> socket.socket:
+        """Open a connection over a link with a congestion control.
+
+        Raises:
+            InputError: the kernel does not have it.
+        """
+        with inside(self._ns.device):
+            connection = socket.socket()
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion_control.encode())
+        except OSError as error:
+            connection.close()
+            raise InputError(
+                f"The kernel has no congestion control '{congestion_control}' ({error.strerror}). "
+                "See net.ipv4.tcp_available_congestion_control; modprobe tcp_bbr may add one."
+            ) from error
+        connection.settimeout(TIMEOUT_S)
+        connection.connect((link.server_address, PORT))
+        return connection
+
+    def measure(self, jobs: Sequence[Job]) -> Iterator[Measured]:
+        """Measure every job, as many at once as there are links; results come as they finish.
+
+        Raises:
+            CarbonPilotError: a connection broke.
+        """
+        todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        done: queue.SimpleQueue[Measured | Exception] = queue.SimpleQueue()
+        for job in jobs:
+            todo.put(job)
+        stop = threading.Event()
+        workers = [threading.Thread(target=self._work, args=(link, todo, done, stop)) for link in self.links]
+        for worker in workers:
+            worker.start()
+        try:
+            for _ in jobs:
+                result = done.get()
+                if isinstance(result, Exception):
+                    raise result
+                yield result
+        finally:
+            stop.set()
+            for worker in workers:
+                worker.join()
+
+    def _work(
+        self, link: Link, todo: queue.SimpleQueue, done: queue.SimpleQueue, stop: threading.Event
+    ) -> None:
+        prefer_processor()
+        while not stop.is_set():
+            try:
+                job = todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                done.put(self._one(link, job, stop))
+            except Exception as error:
+                done.put(error)
+                return
+
+    def _one(self, link: Link, job: Job, stop: threading.Event) -> Measured:
+        for starved in range(TRIES):
+            link.shape(job.profile)
+            link.counters(reset=True)
+            uploads = tuple(self.upload_again_and_again(link, job, stop.is_set))
+            late = link.counters()["late_ms"]
+            p99 = None if late is None else late["p99"]
+            if p99 is None or p99 <= MOST_LATE_MS:
+                return Measured(job, uploads, p99, starved, kept=True)
+        return Measured(job, uploads, p99, TRIES, kept=False)
+
+    def upload_again_and_again(self, link: Link, job: Job, stopped: Callable[[], bool]) -> Iterator[Upload]:
+        """One connection's uploads.
+
+        Raises:
+            CarbonPilotError: the connection broke or an upload took longer than `TIMEOUT_S`.
+        """
+        payload, buffer = bytes(job.payload_bytes), memoryview(bytearray(REPLY_BYTES))
+        try:
+            with self.connect(link, job.congestion_control) as connection:
+                connection.sendall(HEADER.pack(job.payload_bytes))
+                next_s = time.perf_counter()
+                for index in range(job.uploads):
+                    time.sleep(max(next_s - time.perf_counter(), 0.0))
+                    start_s = time.perf_counter()
+                    connection.sendall(payload)
+                    if not receive(connection, REPLY_BYTES, buffer):
+                        raise ConnectionError("closed by the sink")
+                    took_s = time.perf_counter() - start_s
+                    next_s = start_s + max(GAP_S, took_s)
+                    info = read_tcp_info(connection)
+                    assert info is not None, "namespaces exist on Linux only"
+                    yield Upload(index, 1e3 * took_s, info)
+                    if stopped():
+                        return
+        except OSError as error:
+            raise CarbonPilotError(
+                f"An upload of {job.payload_bytes} bytes over {job.profile.name} failed: {error}."
+            ) from error
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.terminate()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
