@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from carbonpilot.envs.errors import TraceError
-from carbonpilot.envs.transfer.validate import COLUMNS, validate_transfers
+from carbonpilot.envs.transfer.recording import COLUMNS
+from carbonpilot.envs.transfer.validate import validate_transfers
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data" / "transfers" / "uploads_kernel_tcp.csv"
 HEADER = ",".join(COLUMNS)

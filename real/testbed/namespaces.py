@@ -1,13 +1,15 @@
 """Network namespaces of the test bed: made, entered, removed, and found again when a run was killed.
 
-A namespace is called ``carbonpilot-PID-START-SIDE`` after the process that owns it and the tick at which that
-process began, so a name whose process is gone is a leftover, whatever has taken its number since.
+A namespace is called ``carbonpilot-PID-START-N-SIDE`` after the process that owns it and the tick at which that
+process began, so a name whose process is gone is a leftover, whatever has taken its number since. N counts the
+sets of namespaces of one process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import shutil
 import signal
@@ -24,6 +26,7 @@ PREFIX = "carbonpilot-"
 SIDES = ("device", "server")
 _CLONE_NEWNET = 0x40000000
 _NETNS = Path("/run/netns")
+_counted = itertools.count()
 _PATIENCE_S = 2.0  # between asking a leftover process to end and ending it
 
 
@@ -54,7 +57,8 @@ class Namespaces:
             raise InputError(
                 f"a test bed needs two or more different sides, letters and digits, got {list(sides)}"
             )
-        self._names = {side: f"{PREFIX}{owner(os.getpid())}-{side}" for side in sides}
+        mine = f"{PREFIX}{owner(os.getpid())}-{next(_counted)}"
+        self._names = {side: f"{mine}-{side}" for side in sides}
 
     @property
     def device(self) -> str:
