@@ -34,13 +34,23 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Job:
-    """One connection to measure."""
+    """One connection to measure.
+
+    Attributes:
+        profile, congestion_control, payload_bytes: over what, how, how much.
+        connection: its number among those of one kind.
+        uploads: how many.
+        gap_s: from the start of one upload to the start of the next, or to its end where that is later.
+        reconnect: a new connection for every upload; its handshake is part of the upload's time.
+    """
 
     profile: Profile
     congestion_control: str
     payload_bytes: int
     connection: int
     uploads: int
+    gap_s: float = GAP_S
+    reconnect: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,33 +191,49 @@ class UploadBed:
         return Measured(job, uploads, p99, TRIES, kept=False)
 
     def upload_again_and_again(self, link: Link, job: Job, stopped: Callable[[], bool]) -> Iterator[Upload]:
-        """One connection's uploads.
+        """One connection's uploads, or those of one after the other.
 
         Raises:
             CarbonPilotError: the connection broke or an upload took longer than `TIMEOUT_S`.
         """
-        payload, buffer = bytes(job.payload_bytes), memoryview(bytearray(REPLY_BYTES))
+        connection, payload = None, bytes(job.payload_bytes)
         try:
-            with self.connect(link, job.congestion_control) as connection:
-                connection.sendall(HEADER.pack(job.payload_bytes))
-                next_s = time.perf_counter()
-                for index in range(job.uploads):
-                    time.sleep(max(next_s - time.perf_counter(), 0.0))
-                    start_s = time.perf_counter()
-                    connection.sendall(payload)
-                    if not receive(connection, REPLY_BYTES, buffer):
-                        raise ConnectionError("closed by the sink")
-                    took_s = time.perf_counter() - start_s
-                    next_s = start_s + max(GAP_S, took_s)
-                    info = read_tcp_info(connection)
-                    assert info is not None, "namespaces exist on Linux only"
-                    yield Upload(index, 1e3 * took_s, info)
-                    if stopped():
-                        return
+            next_s = time.perf_counter()
+            for index in range(job.uploads):
+                if not job.reconnect:
+                    connection = connection or self._greeted(link, job)
+                time.sleep(max(next_s - time.perf_counter(), 0.0))
+                start_s = time.perf_counter()
+                connection = connection or self._greeted(link, job)
+                _upload(connection, payload)
+                took_s = time.perf_counter() - start_s
+                next_s = start_s + max(job.gap_s, took_s)
+                info = read_tcp_info(connection)
+                assert info is not None, "namespaces exist on Linux only"
+                yield Upload(index, 1e3 * took_s, info)
+                if job.reconnect:
+                    connection.close()
+                    connection = None
+                if stopped():
+                    return
         except OSError as error:
             raise CarbonPilotError(
                 f"An upload of {job.payload_bytes} bytes over {job.profile.name} failed: {error}."
             ) from error
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _greeted(self, link: Link, job: Job) -> socket.socket:
+        connection = self.connect(link, job.congestion_control)
+        connection.sendall(HEADER.pack(job.payload_bytes))
+        return connection
+
+
+def _upload(connection: socket.socket, payload: bytes) -> None:
+    connection.sendall(payload)
+    if not receive(connection, REPLY_BYTES, memoryview(bytearray(REPLY_BYTES))):
+        raise ConnectionError("closed by the sink")
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -28,6 +28,12 @@ def uploads(
     links: Annotated[
         int, typer.Option(min=1, max=64, help="Connections at once, each over a link of its own.")
     ] = 1,
+    gap_ms: Annotated[
+        float, typer.Option(min=0, help="From the start of one upload to the next one's.")
+    ] = 100.0,
+    reconnect: Annotated[
+        bool, typer.Option("--reconnect", help="A new connection for every upload, its handshake counted.")
+    ] = False,
     no_slow_start_after_idle: Annotated[
         bool, typer.Option("--no-slow-start-after-idle", help="Set tcp_slow_start_after_idle=0.")
     ] = False,
@@ -55,7 +61,7 @@ def uploads(
         raise InputError(f"--payload-kb must be above 0, got {min(payload_kb or [])}.")
     check_output_file(out)
     jobs = [
-        Job(p, control, size, c, uploads)
+        Job(p, control, size, c, uploads, gap_ms / 1e3, reconnect)
         for p in profiles
         for control in congestion_control or ["cubic", "bbr"]
         for size in sizes
@@ -76,7 +82,8 @@ def uploads(
         finally:  # what was measured before an interruption is kept
             if done:
                 write_uploads(out, done, rig)
-                settings = {"links": links, "no_slow_start_after_idle": no_slow_start_after_idle}
+                settings = {"links": links, "gap_ms": gap_ms, "reconnect": reconnect}
+                settings["no_slow_start_after_idle"] = no_slow_start_after_idle
                 write_summary(summary_path(out), done, rig, **settings)
     dropped = sum(not m.kept for m in done)
     typer.echo(

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...envs.files import atomic_write_text, write_json
 from .profiles import Profile
-from .uploads import GAP_S, MOST_LATE_MS, Job, Measured, UploadBed
+from .uploads import MOST_LATE_MS, Job, Measured, UploadBed
 
 COLUMNS = (
     *("profile", "congestion_control", "payload_bytes", "connection", "index", "upload_and_reply_ms"),
@@ -61,7 +61,6 @@ def write_summary(path: str | Path, done: Sequence[Measured], rig: dict[str, flo
             "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "kernel": platform.release(),
             "machine": platform.machine(),
-            "gap_s": GAP_S,
             **rig,
             "most_late_ms": MOST_LATE_MS,
             "late_p99_ms": {"median": statistics.median(late), "max": max(late)} if late else None,
