@@ -24,12 +24,14 @@ class ExecutorError(CarbonPilotError):
 
     Attributes:
         kind: what sort of failure, for breakers and counters.
+        queued_ms: how long the call had waited for the executor, as in `Answer`.
     """
 
-    def __init__(self, kind: ErrorKind, message: str) -> None:
+    def __init__(self, kind: ErrorKind, message: str, queued_ms: float = 0.0) -> None:
         """Say what was expected, what came and the likely cause."""
         super().__init__(message)
         self.kind: ErrorKind = kind
+        self.queued_ms = queued_ms
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Answer:
         finish_ms: output to mask.
         sent_bytes, received_bytes: payload on the wire; 0 locally.
         server: version and name of the model that answered.
+        queued_ms: waiting until the executor was free (the device computes one frame at a time), before all of this.
     """
 
     mask: Mask
@@ -74,6 +77,7 @@ class Answer:
     received_bytes: int = 0
     server: str = ""
     notes: tuple[str, ...] = field(default=())
+    queued_ms: float = 0.0
 
 
 class Executor(Protocol):
