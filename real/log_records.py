@@ -91,19 +91,24 @@ class FrameRecord:
         observation: the encoded vector (F,) that the policy saw; None where the frame never came to a decision.
         mask: allowed placements, as 0 and 1 in the order of `Header.placements`.
         wanted: placement that the policy chose; None where it was not asked or failed.
-        placement: placement decided on after the shield. In shadow mode frames are executed locally all the same.
-        reason: "policy", or the guard that overruled it (`real.shield` lists them).
+        placement: placement decided on after the shield; None where the frame never came to a decision. In shadow mode
+            frames are executed locally all the same.
+        reason: "policy", or the guard that overruled it (`real.shield` lists them); without a decision why there is
+            none: "bad-image", "overload", "shutdown" or "internal-error".
         executed: placement whose answer is the result; None where there is none.
-        fallback: why ``executed`` is not ``placement`` (an `ErrorKind`, "deadline", "shadow"); None otherwise.
-        attempts: the calls.
+        fallback: why another placement than ``placement`` was tried (an `ErrorKind`, "deadline", "shadow"); None where
+            none was. ``executed`` may still be ``placement``: it was then the first to answer.
+        attempts: the calls, in the order in which they were started.
         latency_ms: from issue to result; None without one.
         missed: above the SLO, or no result.
         decision_us: telemetry read to placement chosen.
         overhead_ms: latency less executors' time and waiting for them.
         compute_energy_j ... carbon_mg_attributional: as in `envs.outcome.Outcome`, over all attempts; believed from the
-            site's calibration and the windows of the meters (``energy_basis``).
+            site's calibration and the windows of the meters (``energy_basis``). A call that was given up is charged in
+            full, because servers go on computing; one that found no server costs nothing.
         energy_basis: "calibrated", or "calibrated and corrected by METER".
-        carbon_g_per_kwh: intensity used, by node ("local" is the device); None where unknown, and so is carbon then.
+        carbon_g_per_kwh: intensity used, by node ("local" is the device) and, as "network of LINK", of what powers a
+            link's network; None where unknown, and so is carbon then.
         accuracy_miou: of the placement executed.
         problem: what was wrong with the frame itself, or None.
     """
@@ -117,7 +122,7 @@ class FrameRecord:
     observation: list[float] | None
     mask: list[int]
     wanted: str | None
-    placement: str
+    placement: str | None
     reason: str
     executed: str | None
     fallback: str | None
