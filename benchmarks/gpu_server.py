@@ -14,7 +14,7 @@ import argparse
 import json
 import statistics
 import time
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
@@ -70,38 +70,27 @@ def run_for(graph: torch.cuda.CUDAGraph, seconds: float) -> tuple[float, float, 
 
 def measure(meter: Nvml) -> list[dict]:
     """One row for each model, size, precision and batch."""
-    rows = []
     sampler = SamplerThread(meter, RATE_HZ).start()
     integrator = WindowIntegrator(meter.name, max_gap_s=1.0)
     time.sleep(IDLE_S)
-    for name in CONFIGS:
-        for dtype in (torch.float16, torch.float32):
-            model = build(name, dtype)
-            for height, width in SIZES:
-                for batch in BATCHES:
-                    graph = replayed(model, torch.rand(batch, 3, height, width, device="cuda", dtype=dtype))
-                    for _ in range(WARM_UP):
-                        graph.replay()
-                    torch.cuda.synchronize()
-                    idle_from_s = time.monotonic() + 1.0  # clocks fall first
-                    time.sleep(1.0 + IDLE_S)
-                    idle_until_s = time.monotonic()
-                    start_s, end_s, took = run_for(graph, SECONDS)
-                    time.sleep(0.3)
-                    sampler.take_into(integrator)
-                    integrator.measure_idle(idle_from_s, idle_until_s)
-                    window = integrator.account(start_s, end_s)
-                    rows.append(
-                        {
-                            "model": name,
-                            "precision": str(dtype).removeprefix("torch."),
-                            "height": height,
-                            "width": width,
-                            "batch": batch,
-                            **figures(took, batch, integrator.account(start_s, end_s)),
-                        }
-                    )
-                    print(json.dumps(rows[-1]), flush=True)
+    rows = []
+    for name, dtype in product(CONFIGS, (torch.float16, torch.float32)):
+        model = build(name, dtype)
+        for (height, width), batch in product(SIZES, BATCHES):
+            graph = replayed(model, torch.rand(batch, 3, height, width, device="cuda", dtype=dtype))
+            for _ in range(WARM_UP):
+                graph.replay()
+            torch.cuda.synchronize()
+            idle_from_s = time.monotonic() + 1.0  # clocks fall first
+            time.sleep(1.0 + IDLE_S)
+            idle_until_s = time.monotonic()
+            start_s, end_s, took = run_for(graph, SECONDS)
+            time.sleep(0.3)
+            sampler.take_into(integrator)
+            integrator.measure_idle(idle_from_s, idle_until_s)
+            what = {"model": name, "precision": str(dtype), "height": height, "width": width, "batch": batch}
+            rows.append({**what, **figures(took, batch, integrator.account(start_s, end_s))})
+            print(json.dumps(rows[-1]), flush=True)
     sampler.stop()
     return rows
 
