@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .node_bank import NodeBank
-from .records import PLACEMENT, SITE
-from .schema import ClosedLoop, Placement
-from .sending import BINS_PER_KB, JITTER_BITS, TRANSFER_BITS
+from .records import JITTER_BITS, PLACEMENT, TRANSFER_BITS
+from .schema import Placement
+from .sending import BINS_PER_KB
 from .service import batch_energy_j, quantile_table
 from .site import Site
+from .site_record import site_record
 from .transfer.empirical import jitter_table
 from .transfer.table import TransferTable
 from .units import BYTES_PER_KB, MS_PER_S, network_energy_j
@@ -86,7 +87,7 @@ class Constants:
             if transfer is not None:
                 self._transfer(record, transfer, floats, integers)
         self.tables = Tables(floats.array(), integers.array(), idle.array())
-        self.sites = self._site_record()
+        self.sites = site_record(scenario, site.rows)
 
     def _server(self, record: np.record, p: Placement) -> None:
         """Fill what only remote placements have."""
@@ -112,48 +113,6 @@ class Constants:
         record.state_stride = t.n_segments * t.n_paths * t.draws
         record.segment_stride, record.path_stride = t.n_paths * t.draws, t.draws
         record.initial_state, record.idle_reset_ms = t.initial_state, t.idle_reset_s * MS_PER_S
-
-    def _site_record(self) -> np.recarray:
-        site, scenario, rows = self._site, self._site.scenario, self._site.rows
-        sites = np.zeros(1, SITE).view(np.recarray)
-        s = sites[0]
-        s.slo_ms, s.requests = scenario.slo.latency_ms, scenario.episode.requests
-        s.slowdown = 1.0
-        if (throttling := scenario.device.throttling) is not None:
-            s.throttling, s.slowdown = 1.0, throttling.slowdown
-            s.time_constant_ms = throttling.time_constant_s * MS_PER_S
-            s.hot, s.cool = throttling.hot_utilisation, throttling.cool_utilisation
-        if (radio := scenario.device.radio) is not None:
-            s.radio, s.tail_ms = 1.0, radio.tail_s * MS_PER_S
-            s.transmit_w, s.tail_w = radio.transmit_power_w, radio.tail_power_w
-        s.idle_w = scenario.device.idle_power_w
-        weights = scenario.reward
-        s.weight_carbon, s.weight_miss = weights.carbon_per_mg, weights.slo_miss
-        s.weight_excess, s.weight_accuracy = weights.latency_excess_per_s, weights.accuracy_per_miou
-        s.best_miou = max(p.accuracy_miou for p in scenario.placements)
-        s.miss_budget = max(1.0, (1.0 - scenario.slo.quantile) * scenario.episode.requests)
-        s.marginal = int(scenario.account == "marginal")
-        s.request_clock = int(scenario.world_clock == "request")
-        s.closed_loop = int(isinstance(scenario.arrivals, ClosedLoop))
-        s.links, s.nodes, s.placements = len(site.link_names), len(site.node_names), len(scenario.placements)
-        for field, kind in _ROWS.items():
-            s[field] = rows.start[kind]
-        s.row_features, s.features = rows.world, rows.count - rows.world
-        return sites
-
-
-_ROWS = {
-    "row_rtt": "rtt_ms",
-    "row_jitter": "jitter_ms",
-    "row_ms_per_kb": "ms_per_kb",
-    "row_blocked": "blocked_until_ms",
-    "row_path": "path",
-    "row_network_grid": "network_carbon_mg_per_j",
-    "row_level": "level",
-    "row_grid": "carbon_mg_per_j",
-    "row_believed": "believed_ms",
-    "row_believed_rate": "believed_ms_per_kb",
-}
 
 
 def _history(record: np.record, bank: NodeBank, floats: _Joined, idle: _Joined) -> None:

@@ -17,12 +17,12 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from .beliefs import SAMPLED_LEVELS, nearest_level
 from .compiling import compiled
 from .schema import Background, Batching, Node
 from .units import full_batch_rate
 
 TICK_MS = 2.0
-SAMPLED_LEVELS = tuple(round(0.04 * i, 2) for i in range(25))  # 0 to 0.96, for loads that wander
 SAMPLED_TICKS = 1 << 16  # 131 s a level
 PHASED_TICKS = 1 << 19  # 1049 s a level, for loads that are given exactly
 BATCHING_TICKS = 1 << 14  # 33 s a level: the batcher is ticked through, not solved
@@ -72,11 +72,7 @@ class NodeBank:
 
     def level_of(self, load: npt.NDArray) -> npt.NDArray[np.int64]:
         """Nearest level of each load."""
-        if len(self.levels) == len(SAMPLED_LEVELS):  # evenly spaced from zero
-            nearest = (np.asarray(load) * np.float32(1 / self.levels[1]) + np.float32(0.5)).astype(np.int64)
-            return np.minimum(nearest, len(self.levels) - 1)
-        edges = (self.levels[1:] + self.levels[:-1]) / 2
-        return np.searchsorted(edges, load)
+        return nearest_level(self.levels, load)
 
 
 def capacity_per_ms(service_ms: float, parallelism: int, batching: Batching | None) -> float:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import next_request
+from .beliefs import believe_computing, believe_sending
 from .compiling import inlined
-from .sending import PER_S, SERVICE_BITS, TICKS_PER_MS, history_entry
+from .records import SERVICE_BITS
+from .sending import PER_S, TICKS_PER_MS, history_entry
 
-RECENT_WEIGHT = 0.05  # smoothing of the recent miss rate: about the last 20 answered requests
+advance = inlined(next_request.advance)
+_believe_sending, _believe_computing = inlined(believe_sending), inlined(believe_computing)
 
 
 @inlined
@@ -136,13 +140,10 @@ def commit(
     if p.remote == 1:
         link = links[b, p.link]
         link.free_ms = s.sent_ms
-        # What the device believes of its own queues: it knows neither true rates nor true service times.
-        ms_per_kb = worlds[b, site.row_believed_rate + p.link]
-        link.believed_ms = max(link.believed_ms, now) + s.payload_kb * ms_per_kb
+        _believe_sending(link, now, s.payload_kb, worlds[b, site.row_believed_rate + p.link])
     else:
-        slower = site.slowdown if e.throttled > 0.0 else 1.0
         e.device_free_ms = device_done
-        e.believed_device_ms = max(e.believed_device_ms, now) + worlds[b, site.row_believed] * slower
+        _believe_computing(site, e, now, worlds[b, site.row_believed])
     for k in range(p.first_server, p.first_server + p.servers):
         servers[b, k] = max(servers[b, k] - passed, 0.0)
     servers[b, server] = own_work
@@ -153,29 +154,3 @@ def commit(
     # A miss is known when the answer comes or the deadline passes, whichever is first.
     known_at[e.n, b] = now + min(latency, site.slo_ms)
     miss[e.n, b] = o.missed
-
-
-@inlined
-def advance(site: Any, e: Any, b: int, nodes: Any, known_at: Any, miss: Any, next_issue_ms: float) -> None:
-    """Let time pass to the next request: heat, throttling, and what the device learns meanwhile."""
-    gap = next_issue_ms - e.issued_ms
-    if site.throttling > 0.0:
-        busy = min(max(e.device_free_ms - e.issued_ms, 0.0), gap)
-        # First-order low-pass of utilisation, implicit Euler: h' = h + (busy - h x gap) / (tau + gap).
-        e.heat += (busy - e.heat * gap) / (gap + site.time_constant_ms)
-        felt = e.heat + e.ambient
-        if felt > site.hot:
-            e.throttled = 1.0
-        elif felt < site.cool:
-            e.throttled = 0.0
-    e.previous_ms, e.issued_ms = e.issued_ms, next_issue_ms
-    e.n += 1
-    while e.next_known < e.n and known_at[e.next_known, b] <= next_issue_ms:
-        missed = miss[e.next_known, b]
-        e.spent_misses += missed
-        e.recent_miss += RECENT_WEIGHT * (missed - e.recent_miss)
-        e.next_known += 1
-    for k in range(1, site.nodes):
-        node = nodes[b, k]
-        if node.done_ms <= next_issue_ms:
-            node.seen_ms, node.answered_ms = node.pending_ms, node.done_ms

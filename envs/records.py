@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # a noise word holds three quantile indices
+NOISE_BITS = SERVICE_BITS + JITTER_BITS + TRANSFER_BITS
+
 _F, _I = "f8", "i8"
 _U = "u4"  # of what is never negative: compiled code need not ask whether an index counts from the end
 

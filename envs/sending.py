@@ -10,11 +10,11 @@ from typing import Any
 
 from .compiling import inlined
 from .node_bank import TICK_MS
+from .records import JITTER_BITS, SERVICE_BITS
+from .units import S_PER_MS
 
 BINS_PER_KB = 4.0  # resolution of the look-up from payload to the transfer table's payload bin
-SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # a noise word holds three quantile indices
-NOISE_BITS = SERVICE_BITS + JITTER_BITS + TRANSFER_BITS
-PER_S = 1.0 / 1000.0
+PER_S = S_PER_MS
 TICKS_PER_MS = 1.0 / TICK_MS
 
 

@@ -8,8 +8,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from .records import SERVICE_BITS
 from .schema import Placement, Service
-from .sending import SERVICE_BITS
 
 _Z95 = NormalDist().inv_cdf(0.95)
 

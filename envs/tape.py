@@ -17,8 +17,8 @@ from .compiling import compiled
 from .errors import InputError
 from .link_sources import LinkRows, blocked_until_ms, draw_link, require_traces
 from .node_loads import draw_load
+from .records import NOISE_BITS
 from .schema import LOCAL, ClosedLoop, Periodic, Poisson, Scenario, TraceArrivals
-from .sending import NOISE_BITS
 from .site import Site
 from .streams import Stream, episode_keys, mix64, salt
 from .telemetry import fill_telemetry

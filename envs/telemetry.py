@@ -6,22 +6,19 @@ from believed parameters (median service times, a textbook wait), as a device wo
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from .beliefs import BELIEVED_TOP_LOAD, local_numbers, predict, remote_numbers
 from .compiling import COMPILED, compiled, inlined
 from .link_sources import LinkRows
 from .probe_filter import SMOOTHING
 from .schema import LOCAL, Scenario
-from .service import batch_energy_j, mean_ms
 from .site import Site
 from .streams import Stream
-from .units import MG_PER_J_PER_G_PER_KWH, network_energy_j
 from .world_types import F32
 from .zone_sources import ZoneRows, pick_rows
 
-BELIEVED_TOP_LOAD = np.float32(0.95)  # beyond it a textbook wait explodes
+_predict = inlined(predict)
 
 
 def fill_telemetry(
@@ -167,18 +164,10 @@ def _believe(
     scenario = site.scenario
     index = site.placement_names.index(placement)
     p = scenario.placements[index]
-    service = mean_ms(p.service)
     if p.node == LOCAL:
-        return service, shown["device_carbon_g_per_kwh"] * np.float32(
-            p.active_energy_j * MG_PER_J_PER_G_PER_KWH
-        )
+        service_ms, mg_per_intensity = local_numbers(p)
+        return service_ms, shown["device_carbon_g_per_kwh"] * mg_per_intensity
     node, bank = scenario.nodes[p.node], site.banks[site.node_names.index(p.node)]
-    share = 0.0 if node.batching is None else node.batching.marginal_service_share
-    shared_j, own_j = batch_energy_j(p, node.pue)
-    kb = (scenario.payload.low_kb + scenario.payload.high_kb) / 2
-    moved_j = network_energy_j(kb, scenario.links[node.link].network_energy_nj_per_bit)
-    radio = scenario.device.radio
-    transmit_w = 0.0 if radio is None else radio.transmit_power_w
     rtt, uplink = shown[f"{node.link}_rtt_ms"], shown[f"{node.link}_uplink_mbps"]
     grid, device_grid = shown[f"{p.node}_carbon_g_per_kwh"], shown["device_carbon_g_per_kwh"]
     wait, batch = np.zeros(1, np.float32), np.ones(1, np.float32)
@@ -188,30 +177,13 @@ def _believe(
             load = shown.get(f"{p.node}_load", np.float32(0.0))
             levels[p.node] = np.broadcast_to(bank.level_of(np.minimum(load, BELIEVED_TOP_LOAD)), rtt.shape)
     level = levels.get(p.node, np.broadcast_to(np.int64(0), rtt.shape))
-    scalars = (
-        node.extra_rtt_ms, service, share, shared_j, own_j, kb * 8e-3, transmit_w, moved_j, MG_PER_J_PER_G_PER_KWH
-    )  # fmt: skip
-    numbers = np.array(scalars, dtype=np.float32)
+    numbers = remote_numbers(scenario, p)
     arrays = (rtt, uplink, grid, device_grid, level)
     if not COMPILED:
         return _predict(*arrays, wait, batch, numbers)
     out = np.empty((2, *rtt.shape), dtype=np.float32)
     _predict_all(*(np.ascontiguousarray(a) for a in arrays), wait, batch, numbers, out)
     return out[0], out[1]
-
-
-@inlined
-def _predict(
-    rtt: Any, uplink: Any, grid: Any, device_grid: Any, level: Any, waits: F32, batches: F32, numbers: F32
-) -> tuple[Any, Any]:
-    """Latency (ms) and carbon (mg), of one cell or of arrays of them, in single precision."""
-    extra_rtt, service, share, shared_j, own_j = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    kb_ms, transmit_w, moved_j, mg = numbers[5], numbers[6], numbers[7], numbers[8]
-    one, batch = np.float32(1.0), batches[level]
-    latency = rtt + extra_rtt + waits[level] + service * (one + share * (batch - one))
-    joules = shared_j / batch + own_j
-    radio_j = transmit_w * (kb_ms / uplink)
-    return latency, (grid * joules + device_grid * (moved_j + radio_j)) * mg
 
 
 @compiled

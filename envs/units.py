@@ -12,6 +12,7 @@ Number = TypeVar("Number", float, npt.NDArray[np.float32], npt.NDArray[np.float6
 J_PER_KWH = 3_600_000.0
 MG_PER_G = 1000.0
 MS_PER_S = 1000.0
+S_PER_MS = 1.0 / 1000.0
 BITS_PER_BYTE = 8.0
 BYTES_PER_KB = 1000.0
 HOURS_PER_YEAR = 8760

@@ -1,0 +1,43 @@
+"""Time passing to the next request: heat, and what the device learns meanwhile.
+
+Plain Python on purpose: the simulator compiles it, the device's observer calls it as it is, without loading numba.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+RECENT_WEIGHT = 0.05  # smoothing of the recent miss rate: about the last 20 answered requests
+
+
+def advance(site: Any, e: Any, b: int, nodes: Any, known_at: Any, miss: Any, next_issue_ms: float) -> None:
+    """Let time pass to the next request: heat, throttling, and what the device learns meanwhile.
+
+    Args:
+        site: the fields of the record `SITE`.
+        e, b, nodes: the episode's record and number, the state of all nodes: `EPISODE`, `NODE`.
+        known_at: when it is known whether a request missed, by request and episode (N + 1, B).
+        miss: whether it did, likewise.
+        next_issue_ms: when the next request is issued.
+    """
+    gap = next_issue_ms - e.issued_ms
+    if site.throttling > 0.0:
+        busy = min(max(e.device_free_ms - e.issued_ms, 0.0), gap)
+        # First-order low-pass of utilisation, implicit Euler: h' = h + (busy - h x gap) / (tau + gap).
+        e.heat += (busy - e.heat * gap) / (gap + site.time_constant_ms)
+        felt = e.heat + e.ambient
+        if felt > site.hot:
+            e.throttled = 1.0
+        elif felt < site.cool:
+            e.throttled = 0.0
+    e.previous_ms, e.issued_ms = e.issued_ms, next_issue_ms
+    e.n += 1
+    while e.next_known < e.n and known_at[e.next_known, b] <= next_issue_ms:
+        missed = miss[e.next_known, b]
+        e.spent_misses += missed
+        e.recent_miss += RECENT_WEIGHT * (missed - e.recent_miss)
+        e.next_known += 1
+    for k in range(1, site.nodes):
+        node = nodes[b, k]
+        if node.done_ms <= next_issue_ms:
+            node.seen_ms, node.answered_ms = node.pending_ms, node.done_ms
