@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing but Python 3.10 or newer and make; everything goes into .venv.
-#   make install  demo  test  check  bench  clean
+#   make install  demo  test  check  bench  triton  clean
 # Another Python: make test PYTHON=python3.12     Options for pip: make install PIP_FLAGS=...
 
 PYTHON ?= python3
@@ -11,6 +11,11 @@ BIN := $(VENV)/bin
 CARBONPILOT := $(BIN)/carbonpilot
 INSTALLED := $(VENV)/.installed
 
+# The test bed's Triton server. Another Python than the one above: make triton TRITON_PYTHON=python3.12
+TRITON := .triton
+TRITON_PYTHON ?= $(PYTHON)
+TRITON_INSTALLED := $(TRITON)/.installed
+
 DEMO := runs/demo
 DEMO_STEPS ?= 800000
 DEMO_EPISODES ?= 100
@@ -19,7 +24,7 @@ DEMO_EPISODES ?= 100
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test check bench triton clean
 
 help:
 	@echo "make install   set everything up in $(VENV)"
@@ -27,7 +32,8 @@ help:
 	@echo "make test      run all tests"
 	@echo "make check     lint, format, types, import arrows"
 	@echo "make bench     measure speed"
-	@echo "make clean     remove $(VENV) and caches; keeps runs/"
+	@echo "make triton    set up the real Triton server of the test bed in $(TRITON) (400 MB)"
+	@echo "make clean     remove $(VENV), $(TRITON) and caches; keeps runs/"
 
 install: $(INSTALLED)
 
@@ -61,6 +67,17 @@ check: install
 bench: install
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
+triton: $(TRITON_INSTALLED)
+
+$(TRITON_INSTALLED): constraints-triton.txt
+	@$(TRITON_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { \
+	  echo "The Triton server needs Python 3.10 to 3.12, and $(TRITON_PYTHON) is: $$($(TRITON_PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make triton TRITON_PYTHON=python3.12"; exit 1; }
+	rm -rf $(TRITON)
+	$(TRITON_PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip install --disable-pip-version-check $(PIP_FLAGS) --no-deps -r constraints-triton.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TRITON) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

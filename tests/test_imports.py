@@ -33,6 +33,8 @@ ASK_ORACLE = {
 }
 # What the device runtime may use of agents; the rest of agents may need torch.
 FOR_DEVICE = {"agents.policy", "agents.frozen", "agents.bundle", "agents.compatibility"}
+# Code that Triton's Python backend runs, in an environment of its own.
+IN_SERVER = "real.testbed.repository.model_"
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ def light_modules() -> list[str]:
         or (name.startswith("envs") and name not in GYM_LAYER - {"envs"})
         or name in FOR_DEVICE | {"cli"}
     ]
+    light = [name for name in light if not name.startswith(IN_SERVER)]
     return [f"carbonpilot.{name}" for name in sorted(light)]
 
 
