@@ -10,7 +10,16 @@ import numpy as np
 
 from .compiling import compiled
 from .errors import InputError
-from .schema import GeneratedLink, LinkPhase, LoadPhase, PhasedLink, TraceLink, UplinkRange
+from .schema import (
+    GeneratedLink,
+    LinkPhase,
+    LinkSource,
+    LoadPhase,
+    PhasedLink,
+    SwitchedLink,
+    TraceLink,
+    UplinkRange,
+)
 from .streams import Stream
 from .units import MS_PER_S
 from .world_types import F32, LinkWorld
@@ -35,7 +44,7 @@ def phase_of_row(phases: list[LinkPhase] | list[LoadPhase], rows: int, warmup: i
 
 
 def draw_link(
-    source: PhasedLink | GeneratedLink | TraceLink,
+    source: LinkSource,
     stream: Stream,
     rows: int,
     warmup: int,
@@ -55,6 +64,10 @@ def draw_link(
     batch = stream.keys.size
     if isinstance(source, PhasedLink):
         return _phased(source, rows, warmup, batch)
+    if isinstance(source, SwitchedLink):
+        from .switched_links import draw_switched
+
+        return LinkRows(*draw_switched(source, stream, rows))
     median = _median_mbps(source.uplink_median, stream)
     if isinstance(source, GeneratedLink):
         from .generate_links import generate_link

@@ -15,9 +15,11 @@ from .schema_base import LOCAL, Fraction, NonNegative, Percent, Positive, Strict
 from .schema_links import (
     GeneratedLink,
     Link,
+    LinkCondition,
     LinkPhase,
     LinkSource,
     PhasedLink,
+    SwitchedLink,
     TraceLink,
     Transfer,
     UplinkRange,
@@ -41,9 +43,9 @@ SCHEMA_VERSION = "carbonpilot/scenario/1"
 __all__ = [
     "LOCAL", "SCHEMA_VERSION", "Arrivals", "Background", "Batching", "Burst", "ClosedLoop",
     "ConstantZone", "Device", "Episode", "Fraction", "GeneratedLink", "GeneratedZone", "Link",
-    "LinkPhase", "LinkSource", "LoadPhase", "Node", "NonNegative", "Payload", "Percent", "Periodic",
+    "LinkCondition", "LinkPhase", "LinkSource", "LoadPhase", "Node", "NonNegative", "Payload", "Percent", "Periodic",
     "PhasedLink", "Placement", "Poisson", "Positive", "Radio", "RewardWeights", "SameZone", "Scenario",
-    "Service", "Slo", "Strict", "Telemetry", "Throttling", "TraceArrivals", "TraceLink", "TraceZone",
+    "Service", "Slo", "Strict", "SwitchedLink", "Telemetry", "Throttling", "TraceArrivals", "TraceLink", "TraceZone",
     "Transfer", "UplinkRange", "Wishes", "Zone",
 ]  # fmt: skip
 

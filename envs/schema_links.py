@@ -26,6 +26,25 @@ class PhasedLink(Strict):
     phases: Annotated[list[LinkPhase], Field(min_length=1)]
 
 
+class LinkCondition(Strict):
+    """A state of a link that changes at random; constant while it lasts, some seconds on the average."""
+
+    mean_stay_s: Positive
+    weight: Positive  # how often it is the next one, against the other conditions
+    outage: Literal[True] | None = None  # nothing gets through while it lasts
+    rtt_ms: NonNegative
+    jitter_ms: NonNegative
+    loss_pct: Percent
+    rate_mbps: Positive
+
+
+class SwitchedLink(Strict):
+    """A link that switches between named conditions at random moments, for sites whose conditions are known."""
+
+    kind: Literal["switched"]
+    conditions: Annotated[dict[str, LinkCondition], Field(min_length=2)]
+
+
 class UplinkRange(Strict):
     """Uplink rate: episode median drawn log-uniformly between the bounds."""
 
@@ -55,7 +74,7 @@ class TraceLink(Strict):
     uplink_median: UplinkRange
 
 
-LinkSource = Annotated[PhasedLink | GeneratedLink | TraceLink, Field(discriminator="kind")]
+LinkSource = Annotated[PhasedLink | SwitchedLink | GeneratedLink | TraceLink, Field(discriminator="kind")]
 
 
 class Transfer(Strict):
