@@ -137,6 +137,7 @@ def test_json_schema_holds_units_ranges_and_forms():
     assert schema["$defs"]["Slo"]["properties"]["latency_ms"]["exclusiveMinimum"] == 0
     assert set(schema["$defs"]["Link"]["properties"]["source"]["discriminator"]["mapping"]) == {
         "phases",
+        "switched",
         "generated",
         "traces",
     }
