@@ -1,0 +1,77 @@
+"""Calls to executors: one call, and the limits of how many there are at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from ..interfaces import Answer, ErrorKind
+
+
+@dataclass(eq=False)
+class Call:
+    """One call to an executor; times of the clock, s.
+
+    Attributes:
+        placement, started_s: where, and when the frame asked for it.
+        payload_bytes: what it puts on the wire.
+        began_s: when its turn had come; None before.
+        ended_s: None while it runs.
+        error, said: kind of failure and the whole message; None if it answered.
+        answer: what came.
+        used: the answer is the frame's result.
+        beaten: another call answered the frame first.
+    """
+
+    placement: str
+    started_s: float
+    payload_bytes: int
+    began_s: float | None = None
+    ended_s: float | None = None
+    error: ErrorKind | None = None
+    said: str = ""
+    answer: Answer | None = None
+    used: bool = False
+    beaten: bool = False
+    executor_queued_ms: float = 0.0
+
+    @property
+    def queued_ms(self) -> float:
+        """Time that it waited for its turn, here and inside the executor."""
+        until_s = self.began_s if self.began_s is not None else self.ended_s
+        here_s = 0.0 if until_s is None else until_s - self.started_s
+        return here_s * 1000 + self.executor_queued_ms
+
+
+class Turns:
+    """At most so many calls at a time; who waits for its turn can be cancelled.
+
+    A call that was beaten keeps its turn, because its answer still tells about the node, but gives way at once to a
+    frame that waits for one.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Allow ``count`` calls at a time."""
+        self._turns = asyncio.Semaphore(count)
+        self._beaten: dict[asyncio.Task[None], None] = {}  # in the order in which they were beaten
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[None]:
+        """Wait for a turn and hold it."""
+        while self._turns.locked() and self._beaten:
+            if next(iter(self._beaten)).done():
+                self._beaten.pop(next(iter(self._beaten)))
+                continue
+            oldest = next(iter(self._beaten))
+            self._beaten.pop(oldest)
+            oldest.cancel()
+            break
+        async with self._turns:
+            yield
+
+    def beaten(self, task: asyncio.Task[None]) -> None:
+        """Let this call give way from now on."""
+        self._beaten[task] = None
+        task.add_done_callback(lambda done: self._beaten.pop(done, None))

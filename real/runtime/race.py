@@ -1,0 +1,189 @@
+"""The calls of one frame: where it was decided to go, a fallback beside or after it, and the first good answer wins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..clock import Clock
+from ..interfaces import Answer, Executor, ExecutorError
+from .calls import Call, Turns
+from .story import Story
+
+
+class Learner(Protocol):
+    """Is told of calls; see `engine.Mind`."""
+
+    def placed(self, story: Story, call: Call) -> None: ...  # noqa: D102
+
+    def beaten(self, story: Story, call: Call) -> None: ...  # noqa: D102
+
+    def ended(self, story: Story, call: Call) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of calls.
+
+    Attributes:
+        in_flight: remote calls at a time; the device computes one frame at a time.
+        remote_timeout_s: a remote call is given up after this long.
+        local_timeout_s: a call to the device as well.
+        give_up_s: a frame without an answer is a frame without a result after this long.
+    """
+
+    in_flight: int
+    remote_timeout_s: float
+    local_timeout_s: float
+    give_up_s: float
+
+
+class Race:
+    """Runs the calls of frames.
+
+    Args:
+        executors: by placement; the first is the device's.
+        learner: is told how calls go.
+        clock: tells the time.
+        limits: of time and number.
+        fault: takes errors of our own code.
+    """
+
+    def __init__(
+        self,
+        executors: Mapping[str, Executor],
+        learner: Learner,
+        clock: Clock,
+        limits: Limits,
+        fault: Callable[[str, BaseException], None],
+    ) -> None:
+        self._executors, self._learner, self._clock = executors, learner, clock
+        self._limits, self._fault = limits, fault
+        self._local = next(iter(executors))
+        self._device, self._remote = Turns(1), Turns(limits.in_flight)
+        self._left: set[asyncio.Task[None]] = set()
+
+    async def run(self, story: Story, first: str, backups: Iterable[str]) -> None:
+        """Call until a good answer has come, or none can come any more; `settle` sees to the calls that are left."""
+        waiting = deque(backups)
+        give_up_s = story.issued_s + self._limits.give_up_s
+        fallback_s = None if story.judgement is None else story.judgement.fallback_at_s
+        self._start(story, first)
+        seen: set[asyncio.Task[None]] = set()
+        while True:
+            ended = [task for task in story.tasks if task.done() and task not in seen]
+            seen.update(ended)
+            if self._win(story, [story.tasks[task] for task in ended]):
+                return
+            now_s = self._clock.monotonic_s()
+            if now_s >= give_up_s:
+                return
+            why = next((story.tasks[task].error or "cancelled" for task in ended), None)
+            if why is None and waiting and fallback_s is not None and now_s >= fallback_s:
+                why, fallback_s = "deadline", None
+            if waiting and why is not None:
+                story.fallback = story.fallback or why
+                self._start(story, waiting.popleft())
+            running = [task for task in story.tasks if not task.done()]
+            if not running and seen.issuperset(story.tasks):
+                return
+            until_s = give_up_s if fallback_s is None or not waiting else min(fallback_s, give_up_s)
+            if running:
+                left_s = max(until_s - now_s, 0.0)
+                await asyncio.wait(running, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+
+    async def settle(self, story: Story) -> None:
+        """See to the calls that lost.
+
+        What waits for its turn is dropped, what the device computes cannot be stopped, and a remote call may go on
+        to its timeout unless another frame needs its turn: its answer tells how the node does.
+        """
+        for task, call in story.tasks.items():
+            if task.done():
+                continue
+            call.beaten = True
+            self._tell("learning from a beaten call", self._learner.beaten, story, call)
+            if call.began_s is None:
+                task.cancel()
+            elif call.placement != self._local:
+                self._remote.beaten(task)
+        running = [task for task in story.tasks if not task.done()]
+        if running:
+            longest_s = max(self._limits.remote_timeout_s, self._limits.local_timeout_s)
+            await asyncio.wait(running, timeout=longest_s)
+
+    def abandon(self, story: Story) -> None:
+        """End what is left of a frame's calls, at once and for good."""
+        for task, call in story.tasks.items():
+            if call.ended_s is None:
+                call.ended_s, call.error = self._clock.monotonic_s(), call.error or "cancelled"
+            if not task.done():
+                task.cancel()
+                self._left.add(task)
+                task.add_done_callback(self._left.discard)
+
+    async def rest(self, timeout_s: float = 1.0) -> None:
+        """Let abandoned calls end; one that does not within the time is left alone."""
+        if self._left:
+            await asyncio.wait(self._left, timeout=timeout_s)
+
+    def _win(self, story: Story, ended: list[Call]) -> bool:
+        """Take the first good answer, if there is one."""
+        good = [call for call in ended if call.answer is not None]
+        if not good:
+            return False
+        min(good, key=lambda call: call.ended_s or 0.0).used = True
+        story.answered_s = self._clock.monotonic_s()
+        return True
+
+    def _start(self, story: Story, placement: str) -> None:
+        call = Call(placement, self._clock.monotonic_s(), story.payload_bytes.get(placement, 0))
+        task = asyncio.get_running_loop().create_task(self._call(story, call))
+        story.calls.append(call)
+        story.tasks[task] = call
+        task.add_done_callback(lambda _: self._ended(story, call))
+
+    async def _call(self, story: Story, call: Call) -> None:
+        local = call.placement == self._local
+        timeout_s = self._limits.local_timeout_s if local else self._limits.remote_timeout_s
+        try:
+            async with (self._device if local else self._remote).take():
+                call.began_s = self._clock.monotonic_s()
+                self._tell("learning from a call's begin", self._learner.placed, story, call)
+                answer = await self._executors[call.placement].execute(story.frame, timeout_s)
+            _check(answer)
+            call.answer, call.executor_queued_ms = answer, answer.queued_ms
+        except ExecutorError as err:
+            call.error, call.said, call.executor_queued_ms = err.kind, str(err), err.queued_ms
+        except Exception as err:
+            self._fault(f"executing at {call.placement}", err)
+            call.error, call.said = "model-error", f"{type(err).__name__}: {err}"
+        finally:
+            if call.ended_s is None:
+                call.ended_s = self._clock.monotonic_s()
+
+    def _ended(self, story: Story, call: Call) -> None:
+        if call.answer is None and call.error is None:
+            call.error, call.said = "cancelled", "given up"
+        if call.ended_s is None:
+            call.ended_s = self._clock.monotonic_s()
+        self._tell("learning from a call", self._learner.ended, story, call)
+
+    def _tell(self, what: str, step: Callable[[Story, Call], Any], story: Story, call: Call) -> None:
+        try:
+            step(story, call)
+        except Exception as err:
+            self._fault(what, err)
+
+
+def _check(answer: Answer) -> None:
+    """Refuse what is no mask, whoever made it: the executors compare the shape with the model's."""
+    mask = getattr(answer, "mask", None)
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.ndim != 2 or mask.size == 0:
+        got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise ExecutorError("wrong-answer", f"Expected a mask (h, w) of uint8, got {got}.")
