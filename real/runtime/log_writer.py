@@ -131,6 +131,7 @@ class LogWriter:
         return True
 
     def _take(self, record: Record) -> None:
+        self._write_held()  # room for what waits may be there again
         if self._untold_losses() and not self._held:
             self._tell_losses()
         self._hold(line_of(record))
