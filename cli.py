@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from .agents import commands as agent_commands
-from .agents import reproduce_commands
+from .agents import model_commands, reproduce_commands
 from .envs.commands import scenarios_app, traces_app
 from .envs.errors import CarbonPilotError, MissingExtraError
 from .oracle import commands as oracle_commands
+from .real.verify.command import verify_command
 
 # Package -> extra; a missing package names the command that installs it.
 _TRAIN = (
@@ -38,7 +39,18 @@ app.add_typer(reproduce_app, name="reproduce", help="Tables of the papers, their
 reproduce_app.command("khan")(reproduce_commands.khan)
 reproduce_app.command("carbonedge")(reproduce_commands.carbonedge)
 reproduce_app.command("ng")(reproduce_commands.ng)
+app.add_typer(model_commands.models_app, name="models")
 app.add_typer(traces_app, name="traces", help="Check and summarise trace files, fit the generators to them.")
+
+
+def _hindsight():
+    """The oracle that `verify` plans a recorded tape with; the device's room does not know the oracle's."""
+    from .oracle.solvers import solve_budget_coupled
+
+    return lambda scenario, tape: solve_budget_coupled(scenario, tape).plan
+
+
+app.command()(verify_command(_hindsight))
 
 
 def _show_version(wanted: bool) -> None:

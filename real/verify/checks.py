@@ -1,0 +1,103 @@
+"""What of a site file no longer fits the run, and whether it has to be calibrated again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...envs.schema import Scenario
+from .compare import LEAST_FOR_P95, Comparison, Figure
+from .conditions import Condition
+from .link_truth import calibrated_phase, is_near
+from .served import Served
+
+MEAN_SHARE, P95_SHARE, ENERGY_SHARE = 0.05, 0.10, 0.05
+PAYLOAD_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing held against the site file.
+
+    Attributes:
+        part: dotted key of the scenario that it stands or falls with.
+        what: what was compared.
+        ok: it fits.
+        detail: the numbers.
+    """
+
+    part: str
+    what: str
+    ok: bool
+    detail: str
+
+
+def placement_checks(scenario: Scenario, totals: Iterable[Comparison]) -> list[Check]:
+    """Latency and energy of each placement on calibrated links."""
+    found = []
+    index = {p.name: i for i, p in enumerate(scenario.placements)}
+    for c in totals:
+        if not c.judged:
+            continue
+        part = f"placements.{index[c.placement]}"
+        service = f"{part}.service"
+        found.append(_check(service, f"mean latency of {c.placement}", c.mean_ms, "ms", MEAN_SHARE))
+        if c.count >= LEAST_FOR_P95:
+            found.append(_check(service, f"p95 latency of {c.placement}", c.p95_ms, "ms", P95_SHARE))
+        energy = f"{part}.active_energy_j"
+        found.append(_check(energy, f"energy of {c.placement}", c.energy_j, "J", ENERGY_SHARE))
+    return found
+
+
+def _check(part: str, what: str, figure: Figure, unit: str, threshold: float) -> Check:
+    detail = (
+        f"measured {figure.measured:.4g} {unit}, predicted {figure.predicted:.4g} [{figure.low:.4g}, "
+        f"{figure.high:.4g}], {100 * figure.relative_error:+.1f} %; {100 * threshold:g} % are allowed"
+    )
+    return Check(part, what, not figure.off(threshold), detail)
+
+
+def link_checks(scenario: Scenario, stretches: list[Condition]) -> list[Check]:
+    """Whether each link mostly was the one that was calibrated.
+
+    A stretch on another link (a drive out of town) is no fault of the site file; a run that mostly saw another one is.
+    """
+    found = []
+    for name, link in scenario.links.items():
+        phase = calibrated_phase(link)
+        if phase is None:
+            continue
+        open_ = [s for s in stretches if np.isfinite(s.rtt_ms[name])]
+        seconds = sum(s.seconds for s in open_)
+        if not seconds:
+            continue
+        near = sum(s.seconds for s in open_ if is_near(s.rtt_ms[name], phase.rtt_ms))
+        mean_ms = sum(s.rtt_ms[name] * s.seconds for s in open_) / seconds
+        detail = (
+            f"calibrated {phase.rtt_ms:.4g} ms, probed {mean_ms:.4g} ms on average; {near} of {seconds} s were like "
+            "the calibrated link"
+        )
+        part = f"links.{name}.source.phases.0.rtt_ms"
+        found.append(Check(part, f"round-trip time of {name}", near >= 0.5 * seconds, detail))
+    return found
+
+
+def payload_check(scenario: Scenario, requests: Served) -> Check:
+    """Whether frames are as large as when they were measured."""
+    low, high = scenario.payload.low_kb, scenario.payload.high_kb
+    mean = float(requests.payload_kb.mean())
+    middle = (low + high) / 2
+    error = (middle - mean) / mean if mean > 0 else 0.0
+    detail = (
+        f"site {low:.4g} to {high:.4g} kB, frames of this run {mean:.4g} kB on average, {100 * error:+.1f} %"
+    )
+    tolerance = max(PAYLOAD_SHARE, 2 * (high - low) / middle / np.sqrt(12 * len(requests)) if middle else 0.0)
+    return Check("payload", "size of the frames", abs(error) <= tolerance, detail)
+
+
+def recalibrate(checks: Iterable[Check]) -> list[str]:
+    """The parts to calibrate again; a link that changed is named alone, since it moves all latencies behind it."""
+    failed = list(dict.fromkeys(c.part for c in checks if not c.ok))
+    return failed

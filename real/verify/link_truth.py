@@ -1,0 +1,114 @@
+"""What a link was in each second of a run, as far as a probe a second and a calibration can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...envs.errors import InputError
+from ...envs.schema import Link, LinkPhase, PhasedLink
+from ...envs.transfer.empirical import jitter_table
+from .conditions import Condition
+from .world import LinkSeries
+
+F64 = npt.NDArray[np.float64]
+
+HALF_WINDOW_S = 5  # round-trip times are averaged over this many seconds to either side
+NEAR_SHARE, NEAR_MS = (
+    0.10,
+    1.0,
+)  # a stretch this near to the calibrated round-trip time is the calibrated link
+
+
+@dataclass(frozen=True)
+class LinkTruth:
+    """A link by second (S,), for a tape.
+
+    Attributes:
+        rtt_ms, jitter_ms: as probed: mean of some seconds around, and what the single probes scatter about it.
+        loss, rate_mbps: see ``basis``.
+        blocked: nothing got through.
+        basis: by condition, where loss and rate come from: "calibrated" or "as recorded".
+    """
+
+    rtt_ms: F64
+    jitter_ms: F64
+    loss: F64
+    rate_mbps: F64
+    blocked: npt.NDArray[np.bool_]
+    basis: list[str]
+
+
+def calibrated_phase(link: Link) -> LinkPhase | None:
+    """The one constant state that the site file gives a link, or None where it moves."""
+    source = link.source
+    if isinstance(source, PhasedLink) and len(source.phases) == 1:
+        return source.phases[0]
+    return None
+
+
+def link_truth(
+    name: str, link: Link, series: LinkSeries, stretches: list[Condition], where: str
+) -> LinkTruth:
+    """Work a link's state out.
+
+    A probe a second says much of the round-trip time and next to nothing of a loss of 0.2 %, and a transfer of a few
+    packets says little of the rate. So where a stretch has the calibrated round-trip time, loss and rate are the
+    calibrated ones, else what the run recorded.
+
+    Raises:
+        InputError: the rate or loss of another link than the calibrated one is needed and was never recorded.
+    """
+    shape = series.rtt_ms.shape
+    out = {key: np.zeros(shape) for key in ("rtt", "jitter", "loss", "rate")}
+    standard = jitter_table(link.transfer).astype(np.float64)
+    basis = []
+    for stretch in stretches:
+        part = slice(stretch.start_s, stretch.end_s)
+        mean, scatter = _mean_and_scatter(series.rtt_ms[part], ~series.blocked[part])
+        scale = scatter / max(float(standard.std()), 1e-9)
+        out["jitter"][part] = scale
+        out["rtt"][part] = mean - scale * float(standard.mean())
+        loss, rate, source = _loss_and_rate(name, link, series, stretch, where)
+        out["loss"][part], out["rate"][part] = loss, rate
+        basis.append(source)
+    return LinkTruth(out["rtt"], out["jitter"], out["loss"], out["rate"], series.blocked, basis)
+
+
+def _mean_and_scatter(rtt_ms: F64, answered: npt.NDArray[np.bool_]) -> tuple[F64, float]:
+    """Moving mean of the answered probes (S,), and the standard deviation about it."""
+    weight = answered.astype(np.float64)
+    if weight.sum() < 2:
+        return rtt_ms, 0.0
+    window = np.ones(2 * HALF_WINDOW_S + 1)
+    count = np.convolve(weight, window, mode="full")[HALF_WINDOW_S:-HALF_WINDOW_S]
+    total = np.convolve(rtt_ms * weight, window, mode="full")[HALF_WINDOW_S:-HALF_WINDOW_S]
+    everywhere = float((rtt_ms * weight).sum() / weight.sum())
+    mean = np.where(count > 0, total / np.maximum(count, 1.0), everywhere)
+    return mean, float((rtt_ms - mean)[answered].std())
+
+
+def _loss_and_rate(
+    name: str, link: Link, series: LinkSeries, stretch: Condition, where: str
+) -> tuple[F64 | float, F64 | float, str]:
+    phase = calibrated_phase(link)
+    rtt_ms = stretch.rtt_ms[name]
+    if phase is not None and (not np.isfinite(rtt_ms) or is_near(rtt_ms, phase.rtt_ms)):
+        return phase.loss_pct / 100, phase.rate_mbps, "calibrated"
+    part = slice(stretch.start_s, stretch.end_s)
+    loss, rate = series.loss[part], series.rate_mbps[part]
+    if np.isnan(loss).any() or np.isnan(rate).any():
+        if phase is not None:
+            return phase.loss_pct / 100, phase.rate_mbps, "calibrated for another round-trip time"
+        raise InputError(
+            f"{where}: the log never says the {'rate' if np.isnan(rate).any() else 'loss'} of link '{name}', and "
+            "the site file has no measured constant for it."
+        )
+    return loss, rate, "as recorded"
+
+
+def is_near(rtt_ms: float, calibrated_ms: float) -> bool:
+    """Whether a stretch's mean round-trip time is the calibrated link's."""
+    return abs(rtt_ms - calibrated_ms) <= max(NEAR_MS, NEAR_SHARE * calibrated_ms)

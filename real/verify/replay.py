@@ -1,0 +1,81 @@
+"""Plays a recorded tape through the simulator with the placements really taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...envs.outcome import LATENCY_TERMS, MARGINAL_ENERGY_TERMS
+from ...envs.schema import Scenario
+from ...envs.simulator import Simulator
+from ...envs.tape import Tape
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Played:
+    """What the simulator says of the same requests; a row per request, a column per draw of the noise (N, B).
+
+    Attributes:
+        latency_ms: from issue to answer.
+        energy_j, carbon_mg: marginal account.
+        account_mg: carbon in the scenario's account.
+        device_j: the part of ``energy_j`` that the device itself draws.
+        terms: mean latency terms by name (N,), ms.
+    """
+
+    latency_ms: F64
+    energy_j: F64
+    carbon_mg: F64
+    account_mg: F64
+    device_j: F64
+    terms: dict[str, F64]
+
+
+def play(scenario: Scenario, tape: Tape, plan: npt.NDArray[np.int64]) -> Played:
+    """Step through a tape of B episodes.
+
+    Args:
+        scenario: as `tape_of_log.replay_scenario` made it.
+        tape: with as many requests.
+        plan: placements (N,) for all draws, or (N, B).
+    """
+    draws = tape.words.shape[-1]
+    plan = np.broadcast_to(plan[:, None] if plan.ndim == 1 else plan, (len(plan), draws))
+    simulator = Simulator(scenario, draws)
+    simulator.reset_tape(tape)
+    shape = plan.shape
+    kept = ("latency_ms", "energy_j_marginal", "carbon_mg_marginal", "carbon_mg", *MARGINAL_ENERGY_TERMS[:2])
+    out = {name: np.zeros(shape) for name in kept}
+    terms = {name: np.zeros(shape[0]) for name in LATENCY_TERMS}
+    try:
+        for n, placements in enumerate(plan):
+            outcome = simulator.step(placements).outcome
+            for name, values in out.items():
+                values[n] = getattr(outcome, name)
+            for name, values in terms.items():
+                values[n] = getattr(outcome, name).mean()
+    finally:
+        simulator.close()
+    device_j = out["compute_energy_j"] + out["radio_energy_j"]
+    return Played(
+        out["latency_ms"],
+        out["energy_j_marginal"],
+        out["carbon_mg_marginal"],
+        out["carbon_mg"],
+        device_j,
+        terms,
+    )
+
+
+def joined(parts: list[Played]) -> Played:
+    """Stretches of the same number of draws, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    names = ("latency_ms", "energy_j", "carbon_mg", "account_mg", "device_j")
+    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
+    terms = {name: np.concatenate([p.terms[name] for p in parts]) for name in parts[0].terms}
+    return Played(**arrays, terms=terms)
