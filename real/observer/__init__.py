@@ -1,1 +1,19 @@
-"""What the device observes, as the features that the policy was trained on."""
+"""What the device observes: the simulator's feature table, filled from probes, feeds and own requests."""
+
+from __future__ import annotations
+
+from .levels import node_levels, site_levels
+from .observer import Attempt, Carried, DeviceState, Observer
+from .throttle import MeasuredThrottle
+from .view import Doubts
+
+__all__ = [
+    "Attempt",
+    "Carried",
+    "DeviceState",
+    "Doubts",
+    "MeasuredThrottle",
+    "Observer",
+    "node_levels",
+    "site_levels",
+]
