@@ -1,7 +1,8 @@
 """A tiny echo server, the other end of the echo probe: ``python -m carbonpilot.real.probes.echo --port 7007``.
 
-It sends back what it gets and keeps nothing. One thread, a limited number of connections; a client that sends
-without reading is dropped. Listens on loopback unless told otherwise.
+It sends back what it gets and keeps nothing. A message that announces an upload (`upload_header`) is sent back only
+once the bytes it announces have come, and these are thrown away: so `calibrate` times transfers. One thread, a limited
+number of connections; a client that sends without reading is dropped. Listens on loopback unless told otherwise.
 """
 
 from __future__ import annotations
@@ -10,12 +11,41 @@ import argparse
 import contextlib
 import selectors
 import socket
+import struct
 import threading
+from dataclasses import dataclass
 
 from ...envs.errors import CarbonPilotError, InputError
 
 MOST_CONNECTIONS = 64
+MOST_UPLOAD_BYTES = 1 << 28
 _CHUNK = 4096
+_UPLOAD_CHUNK = 1 << 18
+_UPLOAD = struct.Struct("!4sQ")
+_UPLOAD_MAGIC = b"CPu1"
+
+
+def upload_header(n_bytes: int) -> bytes:
+    """The message before an upload of that many bytes; the server sends it back when all of them have come."""
+    if not 0 < n_bytes <= MOST_UPLOAD_BYTES:
+        raise InputError(f"an upload has from 1 to {MOST_UPLOAD_BYTES} bytes, got {n_bytes}")
+    return _UPLOAD.pack(_UPLOAD_MAGIC, n_bytes)
+
+
+def _announced(data: bytes) -> int:
+    """Bytes of the upload that a message announces; 0 if it announces none."""
+    if len(data) < _UPLOAD.size or not data.startswith(_UPLOAD_MAGIC):
+        return 0
+    n_bytes = _UPLOAD.unpack_from(data)[1]
+    return n_bytes if n_bytes <= MOST_UPLOAD_BYTES else 0
+
+
+@dataclass
+class _Upload:
+    """An upload under way: what announced it, and the bytes still to come."""
+
+    header: bytes
+    missing: int
 
 
 class EchoServer:
@@ -42,7 +72,7 @@ class EchoServer:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._woken, selectors.EVENT_READ)
-        self._clients: set[socket.socket] = set()
+        self._clients: dict[socket.socket, _Upload | None] = {}
         self._thread = threading.Thread(target=self._serve, name="echo-server", daemon=True)
         self._thread.start()
 
@@ -94,12 +124,23 @@ class EchoServer:
                 return
             client.setblocking(False)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._clients.add(client)
+            self._clients[client] = None
             self._selector.register(client, selectors.EVENT_READ)
 
     def _echo(self, client: socket.socket) -> None:
         try:
-            data = client.recv(_CHUNK)
+            upload = self._clients[client]
+            data = client.recv(_CHUNK if upload is None else min(upload.missing, _UPLOAD_CHUNK))
+            if upload is None and (n_bytes := _announced(data)):
+                upload = self._clients[client] = _Upload(data[: _UPLOAD.size], n_bytes)
+                data = data[_UPLOAD.size :]
+                if not data:
+                    return
+            if upload is not None:
+                upload.missing -= len(data)
+                if data and upload.missing > 0:
+                    return
+                self._clients[client], data = None, upload.header if data else b""
             if data and client.send(data) == len(data):
                 return
         except OSError:
@@ -107,7 +148,7 @@ class EchoServer:
         self._drop(client)
 
     def _drop(self, client: socket.socket) -> None:
-        self._clients.discard(client)
+        self._clients.pop(client, None)
         self._selector.unregister(client)
         client.close()
 

@@ -34,6 +34,7 @@ class TcpInfo:
         bytes_acked: acknowledged by the other end (Linux 4.1).
         bytes_sent: sent, retransmissions included (Linux 4.19).
         bytes_retrans: retransmitted (Linux 4.19).
+        dsack_dups: segments that the other end reports as sent again for nothing (Linux 4.19).
     """
 
     rtt_us: int
@@ -47,6 +48,7 @@ class TcpInfo:
     bytes_acked: int | None
     bytes_sent: int | None
     bytes_retrans: int | None
+    dsack_dups: int | None = None
 
 
 def parse_tcp_info(data: bytes) -> TcpInfo:
@@ -80,6 +82,7 @@ def parse_tcp_info(data: bytes) -> TcpInfo:
         bytes_acked=u64(120),
         bytes_sent=u64(200),
         bytes_retrans=u64(208),
+        dsack_dups=u32(216),
     )
 
 
