@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ..envs.errors import unknown_name
 from ..envs.observation import build_table, remote_placements
-from ..envs.schema import Placement, Scenario, Service
+from ..envs.schema import Placement, Scenario
+from ..envs.service import service_p95_ms
 from ..envs.streams import Stream, episode_keys
 
 LOCAL_INDEX = 0  # placement 0 is the device; the schema enforces it
@@ -194,14 +195,6 @@ def default_rtt_limit_ms(scenario: Scenario, target: Placement) -> float:
         return 0.0
     left_ms = scenario.slo.latency_ms - service_p95_ms(target.service)
     return max(0.0, left_ms / 2 - scenario.nodes[target.node].extra_rtt_ms)
-
-
-def service_p95_ms(service: Service) -> float:
-    """The 95th percentile of a service time, ms."""
-    if service.p95_ms is not None:
-        return service.p95_ms
-    assert service.mean_ms is not None  # the schema: every form but lognormal has a mean
-    return service.mean_ms * (np.log(20.0) if service.distribution == "exponential" else 1.0)
 
 
 def static_names(scenario: Scenario) -> dict[str, int]:

@@ -15,9 +15,11 @@ from . import carbonedge_policy
 from .baselines import RandomPlacement, RoundRobin, make_policy, static_names
 from .policy import Policy
 from .rule_parameters import RULE_NAMES, TunedRules, make_rule, tunable_rules, tuned_rules
+from .shield import ShieldedPolicy
 
 Kind = Literal["static", "rule", "oracle", "learned"]
 _UNTUNABLE = (RoundRobin.name, RandomPlacement.name)
+SHIELD_END = "+shield"  # of any policy's name or folder: it plays under the shield
 TUNED_END = "-tuned"  # of the name of a paper's scheduler whose parameters are not the paper's
 
 
@@ -92,7 +94,7 @@ def contestant(
 
     Args:
         name_or_dir: a baseline, rule, scheduler or oracle (`oracle` for the strongest, which takes seconds a tape), a
-            run folder or a bundle folder.
+            run folder or a bundle folder; any of them with ``+shield`` at the end plays under the shield.
         scenario: the site it shall decide for; a bundle or run made for another family is refused.
         seed: for policies that draw.
         tuned: parameters of the rules; None: those that are shipped for the scenario.
@@ -100,6 +102,8 @@ def contestant(
     Raises:
         InputError: there is no such policy, or it does not fit the scenario.
     """
+    if name_or_dir.endswith(SHIELD_END):
+        return _shielded(contestant(name_or_dir.removesuffix(SHIELD_END), scenario, seed, tuned), scenario)
     if name_or_dir in ("oracle", *ORACLES):
         name = COUPLED if name_or_dir == "oracle" else name_or_dir
         return Contestant(name, "oracle", _oracle(name, scenario))
@@ -116,6 +120,15 @@ def contestant(
         policy = _from_folder(path, scenario)
         return Contestant(policy.name, "learned", policy, path)
     raise _unknown(name_or_dir, scenario)
+
+
+def _shielded(entry: Contestant, scenario: Scenario) -> Contestant:
+    if entry.kind == "oracle":
+        raise InputError(
+            f"{entry.name} knows the outcomes, a shield over it would say nothing: leave {SHIELD_END} out."
+        )
+    policy = ShieldedPolicy(entry.policy, scenario)
+    return Contestant(policy.name, entry.kind, policy, entry.folder)
 
 
 def _rule(name: str, scenario: Scenario, tuned: TunedRules) -> Policy:
@@ -174,5 +187,5 @@ def _unknown(given: str, scenario: Scenario) -> InputError:
         return InputError(f"Policy folder '{given}' does not exist. Expected a run or a bundle folder.")
     return InputError(
         f"Unknown policy '{given}' for scenario '{scenario.name}'.{nearest(given, known)} "
-        f"Known: {', '.join(known)}, or the folder of a run or a bundle."
+        f"Known: {', '.join(known)}, or the folder of a run or a bundle; each also with {SHIELD_END} at its end."
     )

@@ -29,6 +29,14 @@ def mean_ms(service: Service) -> float:
     return service.mean_ms
 
 
+def service_p95_ms(service: Service) -> float:
+    """The 95th percentile of a service time, ms."""
+    if service.p95_ms is not None:
+        return service.p95_ms
+    assert service.mean_ms is not None  # the schema: every form but lognormal has a mean
+    return service.mean_ms * (math.log(20.0) if service.distribution == "exponential" else 1.0)
+
+
 def quantile_table(service: Service, size: int = 1 << SERVICE_BITS) -> npt.NDArray[np.float64]:
     """Service times at ``size`` evenly spaced quantiles, ms.
 

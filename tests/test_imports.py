@@ -32,7 +32,16 @@ ASK_ORACLE = {
     "agents.policy_registry",  # finds the oracle by its name, for benchmark and the evaluation in training
 }
 # What the device runtime may use of agents; the rest of agents may need torch.
-FOR_DEVICE = {"agents.policy", "agents.frozen", "agents.bundle", "agents.compatibility"}
+FOR_DEVICE = {
+    "agents.policy",
+    "agents.frozen",
+    "agents.bundle",
+    "agents.compatibility",
+    "agents.shield_guards",
+    "agents.shield_settings",
+    "agents.shield_sight",
+    "agents.shield_tracker",
+}
 # Code that Triton's Python backend runs, in an environment of its own.
 IN_SERVER = "real.testbed.repository.model_"
 

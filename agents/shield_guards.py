@@ -1,0 +1,171 @@
+"""The guards that need nothing but the observation: one stream of requests, one decision after the other.
+
+They mask what cannot be relied on before the policy is asked, and overrule the policy where its choice is predicted to
+cost more misses than the SLO still allows. Plain numbers throughout: a decision takes microseconds on a device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..envs.schema import Scenario
+from ..envs.service import mean_ms, service_p95_ms
+from .shield_settings import ShieldSettings
+from .shield_sight import ShieldSight
+from .shield_tracker import QuantileTracker
+
+# Every reason that a decision can have, with its meaning.
+GUARDS = {
+    "policy": "no guard objected",
+    "bad-observation": "a feature is NaN, infinite or out of its range; the policy was not asked",
+    "unknown": "what a decision needs has never been measured",
+    "stale-probe": "the link has not answered probes for too long",
+    "stale-load": "the node's load report is too old",
+    "stale-feed": "the grid feed is too old to say anything about now",
+    "breaker": "the node has failed several times in a row and rests",
+    "device-failing": "the device's own model fails; another placement is tried",
+    "masked": "the caller forbids the placement",
+    "predicted-late": "misses run ahead of plan, and the placement's tracked upper latency is above the SLO",
+    "budget": "few misses are left; the smallest upper latency is chosen",
+    "policy-error": "the policy raised",
+    "illegal-action": "the policy answered with something that is no placement",
+}
+
+LOCAL_INDEX = 0
+LEAST_MS = 1e-3  # believed latencies are above this, so that ratios exist
+
+
+class Guards:
+    """The state of the guards for one stream.
+
+    For each request: `look`, then the policy decides within `allowed`, then `judge`; answers come in by `answer`.
+
+    Attributes:
+        allowed: placements that may be chosen now (P,).
+        why: reason of each that may not (P,).
+        upper_ms: predicted upper latency of each (P,).
+        trackers: of the logarithm of answered over believed latency (P,).
+    """
+
+    def __init__(self, sight: ShieldSight, settings: ShieldSettings) -> None:
+        """Nothing was answered yet."""
+        scenario = sight.scenario
+        self._sight, self._settings = sight, settings
+        self._slo_ms = scenario.slo.latency_ms
+        count = len(scenario.placements)
+        self.allowed, self.why = [True] * count, [""] * count
+        self.upper_ms = [0.0] * count
+        self.trackers = [
+            QuantileTracker(settings.miss_level, settings.tracker_step, math.log(start))
+            for start in upper_starts(scenario, settings)
+        ]
+        # The table's own bounds are below very long limits.
+        spec = scenario.telemetry
+        self._probe_limit_s = min(max(3.0, settings.probe_limit * spec.probe_interval_s), 30.0)
+        self._load_limit_s = min(max(settings.load_limit_s, 2.0 * spec.load_delay_high_s), 30.0)
+        self._feed_limit_h = max(settings.feed_limit_h, 2.0 * spec.feed_delay_h)
+        self._spent = self._progress = self._gap_ms = 0.0
+        self._carbon_mg = [0.0] * count
+        self._remote = range(1, count)
+
+    def look(self, values: Sequence[float], late_ms: Sequence[float]) -> None:
+        """Take in a sound observation: what is allowed, and how late each placement may be.
+
+        Args:
+            values: the encoded vector (F,) as plain numbers.
+            late_ms: by how much the most overdue unanswered request on each link is beyond its own upper latency (L,).
+        """
+        s, allowed = self._sight, self.allowed
+        stale = [values[i] * scale >= self._probe_limit_s for i, scale in s.probe_age]
+        i, scale = s.feed_age
+        old_feed = values[i] * scale > self._feed_limit_h
+        for a, tracker in enumerate(self.trackers):
+            i, scale = s.latency[a]
+            self.upper_ms[a] = values[i] * scale * tracker.factor
+            node, link = s.node_of[a], s.link_of[a]
+            if node == 0:
+                continue
+            self.upper_ms[a] += late_ms[link]
+            allowed[a] = True
+            if stale[link]:
+                self.forbid(a, "stale-probe")
+            elif old_feed:
+                self.forbid(a, "stale-feed")
+            elif (age := s.load_age[node - 1]) is not None and values[age[0]] * age[1] >= self._load_limit_s:
+                self.forbid(a, "stale-load")
+        i, scale = s.gap
+        self._gap_ms = values[i] * scale
+        i, scale = s.spent
+        self._spent = values[i] * scale
+        i, scale = s.progress
+        self._progress = values[i] * scale
+        self._values = values
+
+    def forbid(self, placement: int, reason: str) -> None:
+        """Take a placement away from this request; the device stays."""
+        if self._sight.node_of[placement] != 0:
+            self.allowed[placement], self.why[placement] = False, reason
+
+    def misses_left(self) -> float:
+        """Misses that the block of requests may still have, by what is known."""
+        return (1.0 - self._spent) * self._sight.miss_budget
+
+    def scarce(self) -> bool:
+        """Whether too few misses are left to risk one; not where as many are left as requests."""
+        left = self.misses_left()
+        return left < self._settings.reserve_misses and left < (1.0 - self._progress) * self._sight.requests
+
+    def ahead(self) -> bool:
+        """Whether misses run ahead of plan."""
+        return self._spent > self._progress + self._settings.head_start
+
+    def judge(self, wanted: int) -> tuple[int, str]:
+        """The placement for a request whose policy wants one, and the reason."""
+        if not self.allowed[wanted]:
+            wanted_or_local, reason = LOCAL_INDEX, self.why[wanted]
+        else:
+            wanted_or_local, reason = wanted, "policy"
+        if self.scarce():
+            safest = self.safest()
+            return (safest, "budget") if safest != wanted_or_local else (wanted_or_local, reason)
+        if self.upper_ms[wanted_or_local] > self._slo_ms and self.ahead():
+            other = self._in_time()
+            if other != wanted_or_local:
+                self._keep_back(wanted_or_local)
+                return other, "predicted-late"
+        return wanted_or_local, reason
+
+    def safest(self) -> int:
+        """The allowed placement of the smallest upper latency."""
+        best, upper = LOCAL_INDEX, self.upper_ms[LOCAL_INDEX]
+        for a in self._remote:
+            if self.allowed[a] and self.upper_ms[a] < upper:
+                best, upper = a, self.upper_ms[a]
+        return best
+
+    def _in_time(self) -> int:
+        """The placement of the least believed carbon among those in time by their upper latency, else the safest."""
+        best, least_mg = -1, math.inf
+        for a, (i, scale) in enumerate(self._sight.carbon):
+            if self.allowed[a] and self.upper_ms[a] <= self._slo_ms and self._values[i] * scale < least_mg:
+                best, least_mg = a, self._values[i] * scale
+        return self.safest() if best < 0 else best
+
+    def _keep_back(self, placement: int) -> None:
+        """What is kept back gives no answers to learn from: let it come near the start again."""
+        self.trackers[placement].forget(self._gap_ms / (1000.0 * self._settings.forget_s))
+
+    def answer(self, placement: int, latency_ms: float, believed_ms: float) -> None:
+        """Learn from an answer; a request that failed took infinitely long."""
+        self.trackers[placement].update(math.log(max(latency_ms, LEAST_MS) / max(believed_ms, LEAST_MS)))
+
+
+def upper_starts(scenario: Scenario, settings: ShieldSettings) -> list[float]:
+    """Upper over believed latency of each placement before anything was answered (P,): the device's is calibrated."""
+    return [
+        max(1.0, service_p95_ms(p.service) / mean_ms(p.service))
+        if p.node == "local"
+        else settings.upper_start
+        for p in scenario.placements
+    ]

@@ -1,0 +1,70 @@
+"""Where the shield finds what it needs in an observation vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..envs.observation import build_table
+from ..envs.schema import LOCAL, Scenario
+
+Where = tuple[int, float]  # position in the vector, and scale
+
+
+class ShieldSight:
+    """Positions and scales of the features that the guards read; made once for a scenario.
+
+    Attributes:
+        latency, carbon: of each placement (P,).
+        node_of, link_of: numbers of each placement's node and link (P,); node 0 is the device, link -1 none.
+        probe_age: of each link (L,). load_age: of each node but the device, None where nothing is reported (K - 1,).
+        outstanding, last_latency: of each node but the device (K - 1,).
+        feed_age, gap, spent, progress: of the request.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Look every feature up in the scenario's table."""
+        table = build_table(scenario)
+        self.scenario, self._low, self._high = scenario, table.low, table.high
+
+        def where(name: str) -> Where:
+            return table.index[name], table.features[table.index[name]].scale
+
+        nodes, links = list(scenario.nodes), list(scenario.links)
+        self.latency = [where(f"{p.name}_latency_ms") for p in scenario.placements]
+        self.carbon = [where(f"{p.name}_carbon_mg") for p in scenario.placements]
+        self.node_of = [0 if p.node == LOCAL else 1 + nodes.index(p.node) for p in scenario.placements]
+        self.link_of_node = [links.index(node.link) for node in scenario.nodes.values()]
+        self.link_of = [-1 if k == 0 else self.link_of_node[k - 1] for k in self.node_of]
+        self.probe_age = [where(f"{name}_probe_age_s") for name in links]
+        self.load_age = [
+            where(f"{name}_load_age_s") if node.background is not None else None
+            for name, node in scenario.nodes.items()
+        ]
+        self.outstanding = [where(f"{name}_outstanding_ms") for name in nodes]
+        self.last_latency = [where(f"{name}_last_latency_ms") for name in nodes]
+        self.feed_age, self.gap = where("feed_age_h"), where("gap_ms")
+        self.spent, self.progress = where("slo_budget_spent"), where("progress")
+        self.requests = scenario.episode.requests
+        self.miss_budget = max(1.0, (1.0 - scenario.slo.quantile) * self.requests)  # as `site_record`
+        self._cut = np.empty(len(table), np.float32)
+        self._same = np.empty(len(table), np.bool_)
+
+    def sound(self, observation: npt.NDArray[np.float32]) -> bool:
+        """Whether one vector (F,) holds only numbers within the bounds of their rows."""
+        if observation.shape != self._cut.shape:
+            return False
+        np.minimum(np.maximum(observation, self._low, self._cut), self._high, self._cut)
+        np.equal(self._cut, observation, self._same)  # a NaN equals nothing
+        return b"\0" not in self._same.tobytes()
+
+    def sound_rows(self, observations: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """The same for each of a batch (B, F)."""
+        return np.all((observations >= self._low) & (observations <= self._high), axis=1)
+
+    def believed_ms(self, values: Sequence[float], placement: int) -> float:
+        """Believed latency of a placement in a vector, ms."""
+        i, scale = self.latency[placement]
+        return values[i] * scale
