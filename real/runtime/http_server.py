@@ -70,7 +70,8 @@ class StatusServer:
             self._server = _Server((host, port), _handler(pages, only_local), ":" in host)
         except OSError as err:
             raise InputError(
-                f"Cannot listen on {listen}: {err.strerror or err}. Choose another address with --listen, or --listen none."
+                f"Cannot listen on {listen}: {err.strerror or err}. Choose another address with --listen, or "
+                "--listen none."
             ) from None
         self._thread = threading.Thread(
             target=self._server.serve_forever,

@@ -213,17 +213,18 @@ server</li>
 </figure>
 <h2>Last decisions</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="Last decisions"><table id="decisions"><thead><tr>
-<th class="number">frame</th><th>UTC</th><th>policy</th><th>decided</th><th>reason</th><th>executed</th><th>fallback</th>
-<th class="number">ms</th><th class="number">mg</th><th>problem</th></tr></thead><tbody></tbody></table></div>
+<th class="number">frame</th><th>UTC</th><th>policy</th><th>decided</th><th>reason</th><th>executed</th>
+<th>fallback</th><th class="number">ms</th><th class="number">mg</th><th>problem</th></tr></thead><tbody></tbody>
+</table></div>
 <div class="columns">
 <section><h2>Links</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Links"><table id="links"><thead><tr><th>link</th><th>state</th>
-<th class="number">RTT ms</th><th class="number">loss %</th><th class="number">uplink Mbit/s</th><th class="number">age</th>
-</tr></thead><tbody></tbody></table></div></section>
+<div class="scroll" tabindex="0" role="region" aria-label="Links"><table id="links"><thead><tr><th>link</th>
+<th>state</th><th class="number">RTT ms</th><th class="number">loss %</th><th class="number">uplink Mbit/s</th>
+<th class="number">age</th></tr></thead><tbody></tbody></table></div></section>
 <section><h2>Nodes</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="Nodes"><table id="nodes"><thead><tr><th>node</th>
-<th>breaker</th><th class="number">load</th><th class="number">age</th><th>trouble</th></tr></thead><tbody></tbody></table>
-</div></section>
+<th>breaker</th><th class="number">load</th><th class="number">age</th><th>trouble</th></tr></thead><tbody></tbody>
+</table></div></section>
 <section><h2>Grid feeds</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="Grid feeds"><table id="feeds"><thead><tr><th>zone</th>
 <th class="number">g/kWh</th><th>kind</th><th class="number">age</th><th>state</th><th>source</th>
