@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 from ..envs.errors import InputError
@@ -42,7 +41,7 @@ class ShieldSettings:
         """Refuse what cannot be."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (math.isfinite(value) and value >= 0):
+            if not value >= 0:  # nor NaN
                 raise InputError(f"shield: {field.name} must be a number from 0 on, got {value!r}.")
         if not 0 < self.miss_level < 1:
             raise InputError(f"shield: miss_level must be above 0 and below 1, got {self.miss_level}.")

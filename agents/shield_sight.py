@@ -21,7 +21,7 @@ class ShieldSight:
         node_of, link_of: numbers of each placement's node and link (P,); node 0 is the device, link -1 none.
         probe_age: of each link (L,). load_age: of each node but the device, None where nothing is reported (K - 1,).
         outstanding, last_latency: of each node but the device (K - 1,).
-        feed_age, gap, spent, progress: of the request.
+        feed_age, gap, device_backlog, spent, progress: of the request.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -46,6 +46,7 @@ class ShieldSight:
         self.outstanding = [where(f"{name}_outstanding_ms") for name in nodes]
         self.last_latency = [where(f"{name}_last_latency_ms") for name in nodes]
         self.feed_age, self.gap = where("feed_age_h"), where("gap_ms")
+        self.device_backlog = where("device_backlog_ms")
         self.spent, self.progress = where("slo_budget_spent"), where("progress")
         self.requests = scenario.episode.requests
         self.miss_budget = max(1.0, (1.0 - scenario.slo.quantile) * self.requests)  # as `site_record`

@@ -101,7 +101,7 @@ class Observer:
         self.table = self._maker.table
         record = site_record(scenario, self._maker.rows)[0]
         self._site = SimpleNamespace(**{name: record[name].item() for name in record.dtype.names})
-        self._slo_ms = scenario.slo.latency_ms
+        self._slo_ms, self._block = scenario.slo.latency_ms, scenario.episode.requests
         self._links = {(0, i): _record(LINK) for i in range(len(scenario.links))}
         self._nodes = {(0, k): _record(NODE) for k in range(1 + len(scenario.nodes))}
         for node in self._nodes.values():
@@ -314,7 +314,7 @@ class Observer:
         if not self._begun:
             return Carried(e.n, e.spent_misses, e.recent_miss)
         frames = e.n + 1
-        if frames >= self._site.requests:
+        if frames >= self._block:
             return Carried(0, 0.0, e.recent_miss)
         return Carried(frames, e.spent_misses + open_misses, e.recent_miss)
 
@@ -337,7 +337,7 @@ class Observer:
                 missed = self._miss.pop((n, 0))
                 if n < 0:  # of the block before
                     e.spent_misses -= missed
-            if e.n >= self._site.requests:
+            if e.n >= self._block:
                 self._new_block()
         else:
             self._begun = True
@@ -348,7 +348,7 @@ class Observer:
 
     def _new_block(self) -> None:
         """Begin the next block of frames with a fresh budget; frames under way stay in theirs, by numbers below 0."""
-        e, size = self._episode, self._site.requests
+        e, size = self._episode, self._block
         self._known_at = {(n - size, 0): at for (n, _), at in self._known_at.items()}
         self._miss = {(n - size, 0): missed for (n, _), missed in self._miss.items()}
         e.n, e.next_known, e.spent_misses = e.n - size, e.next_known - size, 0.0

@@ -1,0 +1,279 @@
+"""The shield around the policy on the device: what it may choose, what becomes of its choice, when local steps in.
+
+The same guards as in a benchmark (`agents.shield_guards`), and what only a device has: failures, requests that it knows
+to be overdue, values that were never measured, and a second try. It never raises, and local is always allowed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ...agents.policy import Policy
+from ...agents.shield_guards import GUARDS, LOCAL_INDEX, Guards
+from ...agents.shield_settings import ShieldSettings
+from ...agents.shield_sight import ShieldSight
+from ...envs.schema import Scenario
+from ..interfaces import ErrorKind
+from ..observer import Doubts
+from .breaker import Breaker, BreakerSettings
+
+Fallback = Literal["risk", "always", "never"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where a frame goes.
+
+    Attributes:
+        number: of the decision, from 0.
+        placement: where.
+        wanted: what the policy chose; None where it was not asked or failed.
+        reason: "policy", or the guard that overruled it (`GUARDS`).
+        mask: allowed placements (P,).
+        fallback_at_ms: time after the decision at which local is to start in parallel if there is no answer by then, so
+            that its own upper latency still meets the SLO; None: it is not to, or it could not any more.
+        believed_ms, upper_ms: of the placement.
+    """
+
+    number: int
+    placement: int
+    wanted: int | None
+    reason: str
+    mask: npt.NDArray[np.bool_]
+    fallback_at_ms: float | None
+    believed_ms: float
+    upper_ms: float
+
+
+class Shield:
+    """Decides where a frame goes; one thread.
+
+    For each frame: `decide`; for each attempt that ended: `record`.
+
+    Args:
+        policy: what is asked.
+        scenario: the site's.
+        settings: of the guards.
+        breakers: of the nodes' breakers.
+        fallback: when local steps in: "risk", where the placement is under suspicion, misses are scarce or waiting
+            costs next to nothing; "always"; or "never".
+        doubts: tells what must not be relied on (`Observer.doubts`); None: everything may.
+    """
+
+    def __init__(
+        self, policy: Policy, scenario: Scenario, settings: ShieldSettings | None = None, *,
+        breakers: BreakerSettings | None = None, fallback: Fallback = "risk",
+        doubts: Callable[[], Doubts] | None = None,
+    ) -> None:  # fmt: skip
+        """Everything works, as far as is known."""
+        self._policy, self._fallback, self._doubts = policy, fallback, doubts
+        self._settings = settings or ShieldSettings()
+        if doubts is not None:  # the feed itself says how long its values hold
+            self._settings = ShieldSettings(**{**vars(self._settings), "feed_limit_h": math.inf})
+        self._sight = sight = ShieldSight(scenario)
+        self._guards = Guards(sight, self._settings)
+        self._slo_ms = scenario.slo.latency_ms
+        self._names = [p.name for p in scenario.placements]
+        self._nodes = ["local", *scenario.nodes]
+        self._breakers = [Breaker(breakers) for _ in self._nodes]
+        self._under_way: list[dict[int, tuple[float, float]]] = [{} for _ in self._nodes]
+        self._late_ms = [0.0] * len(scenario.links)
+        self._all = np.ones(len(self._names), dtype=np.bool_)
+        self._only_local = np.arange(len(self._names)) == LOCAL_INDEX
+        for shared in (self._all, self._only_local):
+            shared.flags.writeable = False
+        self._remote = range(1, len(self._names))
+        self._number = 0
+        self.reasons: Counter[str] = Counter()
+        self.last_policy_error = ""
+        policy.reset(1)
+
+    def decide(self, observation: npt.NDArray[np.float32], now_ms: float, waited_ms: float = 0.0) -> Decision:
+        """Choose a placement; never raises.
+
+        Args:
+            observation: of `Observer.observe` (F,).
+            now_ms: since the run began.
+            waited_ms: how long the frame has waited already; its deadline is that much nearer.
+        """
+        try:
+            decision = self._decide(observation, now_ms, waited_ms)
+        except Exception:  # the frame must get its result whatever is wrong here
+            log.exception("the shield itself failed; the frame goes to the device")
+            decision = self._local("bad-observation")
+        self._began(decision, now_ms)
+        return decision
+
+    def _decide(self, observation: npt.NDArray[np.float32], now_ms: float, waited_ms: float) -> Decision:
+        if not self._sight.sound(observation):
+            return self._local("bad-observation")
+        guards, values = self._guards, observation.tolist()
+        guards.look(values, self._overdue(now_ms))
+        doubts = None if self._doubts is None else self._doubts()
+        if doubts is not None and doubts.device is not None:
+            return self._local(doubts.device)
+        self._forbid(doubts, now_ms)
+        allowed = guards.allowed
+        mask = self._all if False not in allowed else np.array(allowed)
+        wanted, reason = self._ask(observation, mask)
+        if wanted is None:
+            placement = LOCAL_INDEX
+        else:
+            placement, reason = guards.judge(wanted)
+        if placement == LOCAL_INDEX and not self._breakers[0].allows(now_ms):
+            placement, reason = self._instead_of_local(placement, reason)
+        believed_ms, upper_ms = self._sight.believed_ms(values, placement), guards.upper_ms[placement]
+        at_ms = None if placement == LOCAL_INDEX else self._fallback_at(values, placement, now_ms, waited_ms)
+        return Decision(self._next(), placement, wanted, reason, mask, at_ms, believed_ms, upper_ms)
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number - 1
+
+    def _local(self, reason: str) -> Decision:
+        upper_ms = self._guards.upper_ms[LOCAL_INDEX]
+        return Decision(self._next(), LOCAL_INDEX, None, reason, self._only_local, None, 0.0, upper_ms)
+
+    def _overdue(self, now_ms: float) -> list[float]:
+        """By how much the oldest unanswered request on each link is beyond its upper latency (L,), ms."""
+        late_ms = self._late_ms
+        for link in range(len(late_ms)):
+            late_ms[link] = 0.0
+        for link, open_requests in zip(self._sight.link_of_node, self._under_way[1:], strict=True):
+            if open_requests:
+                began_ms, upper_ms = next(iter(open_requests.values()))
+                late = now_ms - began_ms - upper_ms
+                if late > late_ms[link]:
+                    late_ms[link] = late
+        return late_ms
+
+    def _forbid(self, doubts: Doubts | None, now_ms: float) -> None:
+        guards, node_of = self._guards, self._sight.node_of
+        for a in self._remote:
+            if doubts is not None and (why := doubts.placements[a]) is not None:
+                guards.forbid(a, why)
+            elif not self._breakers[node_of[a]].allows(now_ms):
+                guards.forbid(a, "breaker")
+
+    def _ask(
+        self, observation: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]
+    ) -> tuple[int | None, str]:
+        """What the policy wants, or why it has no say."""
+        try:
+            wanted = self._policy.decide(observation, mask)
+        except Exception as error:
+            self.last_policy_error = f"{type(error).__name__}: {error}"
+            return None, "policy-error"
+        if type(wanted) is int and 0 <= wanted < len(self._names):
+            return wanted, "policy"
+        return self._legal(wanted)
+
+    def _legal(self, wanted: Any) -> tuple[int | None, str]:
+        if isinstance(wanted, np.integer) and 0 <= wanted < len(self._names):
+            return int(wanted), "policy"
+        self.last_policy_error = f"answered {wanted!r} where 0 to {len(self._names) - 1} exist"
+        return None, "illegal-action"
+
+    def _instead_of_local(self, placement: int, reason: str) -> tuple[int, str]:
+        """The device's model fails: the allowed placement of the smallest upper latency, if there is one."""
+        guards = self._guards
+        others = [a for a in self._remote if guards.allowed[a] and self._sight.node_of[a] != 0]
+        if not others:
+            return placement, reason
+        return min(others, key=lambda a: guards.upper_ms[a]), "device-failing"
+
+    def _fallback_at(
+        self, values: list[float], placement: int, now_ms: float, waited_ms: float
+    ) -> float | None:
+        """When local must start so that its upper latency still meets the deadline, if it is to start at all.
+
+        Started t ms from now, local ends at max(t, backlog) + upper service time: its backlog drains meanwhile.
+        """
+        if self._fallback == "never":
+            return None
+        guards = self._guards
+        upper_local_ms, left_ms = guards.upper_ms[LOCAL_INDEX], self._slo_ms - waited_ms
+        if upper_local_ms > left_ms:  # also at once it would be late
+            return None
+        i, scale = self._sight.device_backlog
+        alone_ms = upper_local_ms - values[i] * scale * guards.trackers[LOCAL_INDEX].factor
+        latest_ms = left_ms - alone_ms
+        upper_ms, node = guards.upper_ms[placement], self._sight.node_of[placement]
+        suspect = self._breakers[node].failures > 0 or self._late_ms[self._sight.link_of[placement]] > 0.0
+        if self._fallback == "always" or suspect or guards.ahead() or guards.scarce():
+            return latest_ms
+        # Mostly answered by then, or mostly too late.
+        return latest_ms if upper_ms <= latest_ms or upper_ms > left_ms else None
+
+    def _began(self, decision: Decision, now_ms: float) -> None:
+        self.reasons[decision.reason] += 1
+        node = self._sight.node_of[decision.placement]
+        self._breakers[node].began(now_ms)
+        self._under_way[node][decision.number] = (now_ms, decision.upper_ms)
+
+    def record(
+        self, placement: int, latency_ms: float | None, error: ErrorKind | None, now_ms: float,
+        decision: Decision | None = None,
+    ) -> None:  # fmt: skip
+        """An attempt has ended; never raises.
+
+        Args:
+            placement: where it was.
+            latency_ms: what it took; None if it gave no answer.
+            error: why it failed; None if it was answered. "cancelled" says nothing about the node.
+            now_ms: now.
+            decision: whose attempt it was; None for a fallback on the device. In shadow mode the attempt is on the
+                device, whatever was decided. Every decision must be recorded once, or its request counts as overdue.
+        """
+        node_of = self._sight.node_of
+        breaker = self._breakers[node_of[placement]]
+        if error is None:
+            breaker.succeeded()
+        elif error != "cancelled":
+            breaker.failed(now_ms)
+        if decision is None:
+            return
+        began = self._under_way[node_of[decision.placement]].pop(decision.number, None)
+        if began is None or placement != decision.placement or decision.believed_ms <= 0.0:
+            return
+        if error is None and latency_ms is not None:
+            self._guards.answer(placement, latency_ms, decision.believed_ms)
+        elif error != "cancelled" or now_ms - began[0] > decision.upper_ms:
+            self._guards.answer(placement, math.inf, decision.believed_ms)
+
+    def states(self, now_ms: float) -> dict[str, Any]:
+        """For the status page and the log: breakers by node, tracked quantiles by placement, reasons so far."""
+        guards = self._guards
+        return {
+            "breakers": {
+                name: {"state": b.state(now_ms), "failures": b.failures, "opened": b.opened}
+                for name, b in zip(self._nodes, self._breakers, strict=True)
+            },
+            "placements": {
+                name: {
+                    "allowed": guards.allowed[a],
+                    "why": None if guards.allowed[a] else guards.why[a],
+                    "upper_ms": guards.upper_ms[a],
+                    "upper_over_believed": guards.trackers[a].factor,
+                    "answers": guards.trackers[a].count,
+                    "above": guards.trackers[a].above,
+                }
+                for a, name in enumerate(self._names)
+            },
+            "misses_left": guards.misses_left(),
+            "reasons": dict(self.reasons),
+            "policy_error": self.last_policy_error or None,
+        }
+
+
+__all__ = ["GUARDS", "Decision", "Fallback", "Shield"]
