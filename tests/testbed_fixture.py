@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from carbonpilot.real.testbed.repository.settings import model_set
+from carbonpilot.real.testbed.bed import BedSettings, Testbed
+from carbonpilot.real.testbed.bed import unavailable as testbed_unavailable
+from carbonpilot.real.testbed.profiles import PROFILES
+from carbonpilot.real.testbed.repository.settings import MODEL_SETS
 from carbonpilot.real.testbed.repository.write import write_repository
 from carbonpilot.real.testbed.server import Ports, TritonServer
 from carbonpilot.real.testbed.server_environment import find_environment
@@ -24,13 +27,10 @@ def free_ports() -> Ports:
     return ports
 
 
-def need_triton() -> None:
-    """Skip where there is no Triton server, except where one is a must (CARBONPILOT_NEED_TRITON=1, set by CI)."""
-    reason = triton_unavailable()
+def need(reason: str | None) -> None:
+    """Skip for a reason, except where a test bed is a must (CARBONPILOT_NEED_TESTBED=1, set by CI)."""
     if reason is not None:
-        if os.environ.get("CARBONPILOT_NEED_TRITON"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        (pytest.fail if os.environ.get("CARBONPILOT_NEED_TESTBED") else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +39,20 @@ def triton_loopback(tmp_path_factory: pytest.TempPathFactory):
 
     Shared by all tests of a process: one that breaks it must mend it (`restart`, `thaw`, `repository.fault()`).
     """
-    need_triton()
+    need(triton_unavailable())
     folder: Path = tmp_path_factory.mktemp("triton")
-    repository = write_repository(folder, model_set("fast"))
+    repository = write_repository(folder, MODEL_SETS["fast"])
     with TritonServer(find_environment(), repository, folder / "server.log", ports=free_ports()) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def testbed(tmp_path_factory: pytest.TempPathFactory):
+    """A device, a LAN and a real Triton server with the quick stand-ins, in namespaces; a `Testbed`.
+
+    Shared as `triton_loopback` is: a test that breaks server or link must mend it.
+    """
+    need(testbed_unavailable())
+    settings = BedSettings(models=MODEL_SETS["fast"], link=PROFILES["lan"], seed=1)
+    with Testbed(settings, tmp_path_factory.mktemp("testbed")) as bed:
+        yield bed

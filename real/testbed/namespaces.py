@@ -158,10 +158,16 @@ def remove(namespace: str) -> None:
 
 
 def owner(pid: int) -> str:
-    """``PID-START`` of a living process: unique while the machine runs."""
+    """``PID-START`` of a living process: unique while the machine runs.
+
+    Raises:
+        OSError: there is none, or only what its parent has not yet fetched.
+    """
     # The name in field 2 may hold spaces and brackets; the start tick is the 20th field behind it (proc(5)).
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return f"{pid}-{stat.rpartition(')')[2].split()[19]}"
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    if fields[0] in ("Z", "X"):
+        raise ProcessLookupError(f"process {pid} has ended")
+    return f"{pid}-{fields[19]}"
 
 
 def ip(*words: str, namespace: str | None = None) -> str:

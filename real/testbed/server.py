@@ -94,7 +94,7 @@ class TritonServer:
         """Start it and wait until all models are ready.
 
         Args:
-            wait_s: how long to wait at most; 0 does not wait.
+            wait_s: how long to wait at most; 0 does not wait (`wait_ready` does).
 
         Raises:
             InputError: a port is taken.
@@ -114,6 +114,15 @@ class TritonServer:
                 env=os.environ | self.environment.variables,
                 start_new_session=True,
             )
+        if wait_s > 0:
+            self.wait_ready(wait_s)
+
+    def wait_ready(self, wait_s: float = _READY_S) -> None:
+        """Wait until all models are ready; a server that does not get there is ended.
+
+        Raises:
+            CarbonPilotError: see `start`.
+        """
         try:
             self._wait_ready(wait_s)
         except BaseException:
@@ -190,7 +199,7 @@ class TritonServer:
 
     def _wait_ready(self, wait_s: float) -> None:
         until_s = time.monotonic() + wait_s
-        while wait_s > 0 and not self.ready():
+        while not self.ready():
             process = self._process
             if process is None or process.poll() is not None:
                 raise CarbonPilotError(f"The Triton server did not start. It said: {self._last_errors()}")
