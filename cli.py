@@ -16,6 +16,7 @@ from .agents import model_commands, reproduce_commands
 from .envs.commands import scenarios_app, traces_app
 from .envs.errors import CarbonPilotError, MissingExtraError
 from .oracle import commands as oracle_commands
+from .real.testbed.commands import testbed_app
 from .real.verify.command import verify_command
 
 # Package -> extra; a missing package names the command that installs it.
@@ -41,6 +42,11 @@ reproduce_app.command("carbonedge")(reproduce_commands.carbonedge)
 reproduce_app.command("ng")(reproduce_commands.ng)
 app.add_typer(model_commands.models_app, name="models")
 app.add_typer(traces_app, name="traces", help="Check and summarise trace files, fit the generators to them.")
+app.add_typer(
+    testbed_app,
+    name="testbed",
+    help="A device, its Triton servers and the link between them, on one machine.",
+)
 
 
 def _hindsight():
