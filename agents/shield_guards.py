@@ -60,14 +60,28 @@ class Guards:
             QuantileTracker(settings.miss_level, settings.tracker_step, math.log(start))
             for start in upper_starts(scenario, settings)
         ]
-        # The table's own bounds are below very long limits.
-        spec = scenario.telemetry
-        self._probe_limit_s = min(max(3.0, settings.probe_limit * spec.probe_interval_s), 30.0)
-        self._load_limit_s = min(max(settings.load_limit_s, 2.0 * spec.load_delay_high_s), 30.0)
-        self._feed_limit_h = max(settings.feed_limit_h, 2.0 * spec.feed_delay_h)
         self._spent = self._progress = self._gap_ms = 0.0
-        self._carbon_mg = [0.0] * count
+        self._values: Sequence[float] = ()
         self._remote = range(1, count)
+        self._prepare_limits(scenario)
+
+    def _prepare_limits(self, scenario: Scenario) -> None:
+        """Limits as they stand in the vector, a little lower, so that its rounding does not matter.
+
+        The table cuts ages off at its bound, so a longer limit cannot be seen.
+        """
+        s, spec, settings = self._sight, scenario.telemetry, self._settings
+        probe_s = min(max(3.0, settings.probe_limit * spec.probe_interval_s), 30.0)
+        load_s = min(max(settings.load_limit_s, 2.0 * spec.load_delay_high_s), 30.0)
+        feed_h = max(settings.feed_limit_h, 2.0 * spec.feed_delay_h)
+        self._probe_limits = [(i, probe_s / scale - 1e-4) for i, scale in s.probe_age]
+        self._feed_limit = feed_h / s.feed_age[1]
+        # Of each placement: its tracker, where its latency stands, its link, where its load's age stands (-1: none).
+        self._plan = []
+        for a, tracker in enumerate(self.trackers):
+            age = s.load_age[s.node_of[a] - 1] if s.node_of[a] else None
+            load = (-1, 0.0) if age is None else (age[0], load_s / age[1] - 1e-4)
+            self._plan.append((a, tracker, *s.latency[a], s.link_of[a], *load))
 
     def look(self, values: Sequence[float], late_ms: Sequence[float]) -> None:
         """Take in a sound observation: what is allowed, and how late each placement may be.
@@ -76,30 +90,24 @@ class Guards:
             values: the encoded vector (F,) as plain numbers.
             late_ms: by how much the most overdue unanswered request on each link is beyond its own upper latency (L,).
         """
-        s, allowed = self._sight, self.allowed
-        stale = [values[i] * scale >= self._probe_limit_s for i, scale in s.probe_age]
-        i, scale = s.feed_age
-        old_feed = values[i] * scale > self._feed_limit_h
-        for a, tracker in enumerate(self.trackers):
-            i, scale = s.latency[a]
-            self.upper_ms[a] = values[i] * scale * tracker.factor
-            node, link = s.node_of[a], s.link_of[a]
-            if node == 0:
-                continue
-            self.upper_ms[a] += late_ms[link]
-            allowed[a] = True
-            if stale[link]:
-                self.forbid(a, "stale-probe")
-            elif old_feed:
-                self.forbid(a, "stale-feed")
-            elif (age := s.load_age[node - 1]) is not None and values[age[0]] * age[1] >= self._load_limit_s:
-                self.forbid(a, "stale-load")
+        s, allowed, upper_ms = self._sight, self.allowed, self.upper_ms
+        stale = [values[i] >= limit for i, limit in self._probe_limits]
+        old_feed = values[s.feed_age[0]] > self._feed_limit
+        for a, tracker, i, scale, link, load, load_limit in self._plan:
+            upper = values[i] * scale * tracker.factor
+            if link >= 0:
+                upper += late_ms[link]
+                allowed[a] = True
+                if stale[link]:
+                    self.forbid(a, "stale-probe")
+                elif old_feed:
+                    self.forbid(a, "stale-feed")
+                elif load >= 0 and values[load] >= load_limit:
+                    self.forbid(a, "stale-load")
+            upper_ms[a] = upper
         i, scale = s.gap
         self._gap_ms = values[i] * scale
-        i, scale = s.spent
-        self._spent = values[i] * scale
-        i, scale = s.progress
-        self._progress = values[i] * scale
+        self._spent, self._progress = values[s.spent[0]] * s.spent[1], values[s.progress[0]] * s.progress[1]
         self._values = values
 
     def forbid(self, placement: int, reason: str) -> None:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from ..envs.observation import build_table
 from ..envs.schema import LOCAL, Scenario
 
+_greater_equal, _less_equal = np.greater_equal, np.less_equal
+
 Where = tuple[int, float]  # position in the vector, and scale
 
 
@@ -50,16 +52,18 @@ class ShieldSight:
         self.spent, self.progress = where("slo_budget_spent"), where("progress")
         self.requests = scenario.episode.requests
         self.miss_budget = max(1.0, (1.0 - scenario.slo.quantile) * self.requests)  # as `site_record`
-        self._cut = np.empty(len(table), np.float32)
-        self._same = np.empty(len(table), np.bool_)
+        count = len(table)
+        self._shape, self._flags = (count,), bytearray(2 * count)
+        self._above = np.frombuffer(self._flags, np.bool_)[:count]
+        self._below = np.frombuffer(self._flags, np.bool_)[count:]
 
     def sound(self, observation: npt.NDArray[np.float32]) -> bool:
         """Whether one vector (F,) holds only numbers within the bounds of their rows."""
-        if observation.shape != self._cut.shape:
+        if observation.shape != self._shape:
             return False
-        np.minimum(np.maximum(observation, self._low, self._cut), self._high, self._cut)
-        np.equal(self._cut, observation, self._same)  # a NaN equals nothing
-        return b"\0" not in self._same.tobytes()
+        _greater_equal(observation, self._low, self._above)  # a NaN is neither
+        _less_equal(observation, self._high, self._below)
+        return 0 not in self._flags
 
     def sound_rows(self, observations: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """The same for each of a batch (B, F)."""

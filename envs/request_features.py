@@ -30,14 +30,15 @@ def request_features(
     now = e.issued_ms
     # Whether something is still under way is known; how long it will take is only believed.
     device_backlog = max(e.believed_device_ms - now, 0.0) if e.device_free_ms > now else 0.0
+    first_row, first_rate = site.row_believed, site.row_believed_rate
     for a in range(site.placements):
         p = placements[a]
-        believed = worlds[b, site.row_believed + a]
+        believed = worlds[b, first_row + a]
         if p.remote == 1:
             link = links[b, p.link]
             backlog = max(link.believed_ms - now, 0.0) if link.free_ms > now else 0.0
             # Single precision, as both factors are on a tape.
-            believed += float(np.float32(payload_kb * worlds[b, site.row_believed_rate + p.link])) + backlog
+            believed += float(np.float32(payload_kb * worlds[b, first_rate + p.link])) + backlog
         else:
             if e.throttled > 0.0:
                 believed *= site.slowdown
@@ -53,16 +54,16 @@ def request_features(
         f += 1
     vector[f] = device_backlog
     f += 1
-    for k in range(1, site.nodes):  # the age of an unanswered request is what is known of its fate
+    others = site.nodes - 1
+    for k in range(1, site.nodes):
         node = nodes[b, k]
-        vector[f] = now - (node.done_ms - node.pending_ms) if node.done_ms > now else 0.0
+        done = node.done_ms
+        # The age of an unanswered request is what is known of its fate.
+        vector[f] = now - (done - node.pending_ms) if done > now else 0.0
+        vector[f + others] = node.seen_ms
+        vector[f + others + others] = (now - node.answered_ms) * S_PER_MS
         f += 1
-    for k in range(1, site.nodes):
-        vector[f] = nodes[b, k].seen_ms
-        f += 1
-    for k in range(1, site.nodes):
-        vector[f] = (now - nodes[b, k].answered_ms) * S_PER_MS
-        f += 1
+    f += others + others
     vector[f] = e.heat
     vector[f + 1] = e.throttled
     vector[f + 2] = min(max(e.tail_until_ms - now, 0.0), site.tail_ms) * S_PER_MS

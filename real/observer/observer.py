@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ...envs.beliefs import believe_computing, believe_sending
 from ...envs.next_request import advance
-from ...envs.records import EPISODE, LINK, LONG_AGO_MS, NODE
+from ...envs.records import EPISODE, LINK, LONG_AGO_MS, NODE, SITE
 from ...envs.request_features import request_features
 from ...envs.schema import LOCAL, Scenario
 from ...envs.site_record import site_record
@@ -69,10 +69,21 @@ class Attempt:
         self.sending, self.computing = link is not None, link is None
 
 
-def _record(dtype: np.dtype) -> Any:
-    """The fields of a record of the physics, zero, as plain numbers."""
-    zero = np.zeros(1, dtype)[0]
-    return SimpleNamespace(**{name: zero[name].item() for name in dtype.names or ()})
+@lru_cache
+def _kind(names: tuple[str, ...]) -> type:
+    return type("Record", (), {"__slots__": names})
+
+
+def _record(dtype: np.dtype, values: Any = None) -> Any:
+    """The fields of a record of the physics as plain numbers, zero without values; slots are read fastest."""
+    values = np.zeros(1, dtype)[0] if values is None else values
+    record = _kind(dtype.names or ())()
+    for name in dtype.names or ():
+        setattr(record, name, values[name].item())
+    return record
+
+
+_PLACE = np.dtype([("remote", "u4"), ("link", "u4")])
 
 
 class Observer:
@@ -99,8 +110,7 @@ class Observer:
         carried = carried or Carried()
         self._maker = ViewMaker(scenario, levels)
         self.table = self._maker.table
-        record = site_record(scenario, self._maker.rows)[0]
-        self._site = SimpleNamespace(**{name: record[name].item() for name in record.dtype.names})
+        self._site = _record(SITE, site_record(scenario, self._maker.rows)[0])
         self._slo_ms, self._block = scenario.slo.latency_ms, scenario.episode.requests
         self._links = {(0, i): _record(LINK) for i in range(len(scenario.links))}
         self._nodes = {(0, k): _record(NODE) for k in range(1 + len(scenario.nodes))}
@@ -116,7 +126,7 @@ class Observer:
             None if p.node == LOCAL else links.index(scenario.nodes[p.node].link) for p in scenario.placements
         ]
         self._placements = [
-            SimpleNamespace(remote=int(link is not None), link=link or 0) for link in self._link_of
+            _record(_PLACE, np.array((link is not None, link or 0), _PLACE)) for link in self._link_of
         ]
         self._throttle: Throttle = throttle or MeasuredThrottle(scenario.device.throttling)
         self._episode = _record(EPISODE)

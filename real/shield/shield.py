@@ -30,7 +30,7 @@ Fallback = Literal["risk", "always", "never"]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: that takes a microsecond longer
 class Decision:
     """Where a frame goes.
 
@@ -87,6 +87,7 @@ class Shield:
         self._nodes = ["local", *scenario.nodes]
         self._breakers = [Breaker(breakers) for _ in self._nodes]
         self._under_way: list[dict[int, tuple[float, float]]] = [{} for _ in self._nodes]
+        self._open_remote = list(zip(sight.link_of_node, self._under_way[1:], strict=True))
         self._late_ms = [0.0] * len(scenario.links)
         self._all = np.ones(len(self._names), dtype=np.bool_)
         self._only_local = np.arange(len(self._names)) == LOCAL_INDEX
@@ -146,15 +147,11 @@ class Shield:
 
     def _overdue(self, now_ms: float) -> list[float]:
         """By how much the oldest unanswered request on each link is beyond its upper latency (L,), ms."""
-        late_ms = self._late_ms
-        for link in range(len(late_ms)):
-            late_ms[link] = 0.0
-        for link, open_requests in zip(self._sight.link_of_node, self._under_way[1:], strict=True):
+        late_ms = self._late_ms = [0.0] * len(self._late_ms)
+        for link, open_requests in self._open_remote:
             if open_requests:
                 began_ms, upper_ms = next(iter(open_requests.values()))
-                late = now_ms - began_ms - upper_ms
-                if late > late_ms[link]:
-                    late_ms[link] = late
+                late_ms[link] = max(late_ms[link], now_ms - began_ms - upper_ms)
         return late_ms
 
     def _forbid(self, doubts: Doubts | None, now_ms: float) -> None:
