@@ -29,7 +29,7 @@ class Header:
         part: number of this file within the run, from 0.
         started_utc: ISO 8601 with time zone; ``started_monotonic_s`` is the same moment on the monotonic clock.
         scenario, scenario_sha256, table_sha256: the site's scenario and its observation table.
-        bundle, card_sha256: the policy.
+        bundle, card_sha256: the policy; a static one has its name and no card, so an empty hash.
         placements, features: names, in the order of actions and of observations.
         first_frame: number of the first frame of this run, above 0 where a restart goes on.
     """

@@ -96,12 +96,12 @@ class FakeMind:
         self.script, self.chosen_backup = script, backup
         self.began, self.ends, self.results = [], [], []
 
-    def judge(self, frame, payload_bytes, issued_s):
-        what, *rest = self.script[frame.index % len(self.script)]
+    def judge(self, story):
+        what, *rest = self.script[story.frame.index % len(self.script)]
         if what == "raise":
             raise ValueError("a bug in the policy")
         placement, after_s = rest
-        at_s = None if after_s is None else issued_s + after_s
+        at_s = None if after_s is None else story.issued_s + after_s
         return Judgement(np.zeros(3, np.float32), (1, 1, 1), placement, placement, "policy", at_s)
 
     def backup(self, judgement):

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 class Mind(Protocol):
     """Observes, decides, and learns from what happens; none of it may wait for anything."""
 
-    def judge(self, frame: Frame, payload_bytes: Mapping[str, int], issued_s: float) -> Judgement:
-        """Decide on a frame."""
+    def judge(self, story: Story) -> Judgement:
+        """Decide on a frame, whose payloads are known."""
         ...
 
     def backup(self, judgement: Judgement) -> str | None:
@@ -194,12 +194,10 @@ class Engine:
 
     def _judge(self, story: Story) -> None:
         """Observe and decide; if that itself fails, the device executes the frame."""
-        payloads = {}
         try:
-            payloads = {name: e.payload_bytes(story.frame) for name, e in self._executors.items()}
-            story.payload_bytes = payloads
+            story.payload_bytes = {name: e.payload_bytes(story.frame) for name, e in self._executors.items()}
             began_ns = time.perf_counter_ns()
-            story.judgement = self._mind.judge(story.frame, payloads, story.issued_s)
+            story.judgement = self._mind.judge(story)
             story.decision_us = (time.perf_counter_ns() - began_ns) / 1000
         except Exception as err:
             self._fault("deciding", err)

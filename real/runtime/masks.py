@@ -42,12 +42,12 @@ class MaskWriter:
         self._thread = threading.Thread(target=self._run, name="mask-writer", daemon=True)
         self._thread.start()
 
-    def take(self, result: Result, number: int) -> None:
+    def take(self, result: Result) -> None:
         """Have the mask of a result written; never waits."""
         if result.answer is None:
             return
         try:
-            self._queue.put_nowait((number, result.answer.mask))
+            self._queue.put_nowait((result.number, result.answer.mask))
         except queue.Full:
             self._lose("the disk is slower than the frames")
 

@@ -143,6 +143,7 @@ class Race:
 
     def _start(self, story: Story, placement: str) -> None:
         call = Call(placement, self._clock.monotonic_s(), story.payload_bytes.get(placement, 0))
+        self._tell("learning from a call's begin", self._learner.placed, story, call)
         task = asyncio.get_running_loop().create_task(self._call(story, call))
         story.calls.append(call)
         story.tasks[task] = call
@@ -154,7 +155,6 @@ class Race:
         try:
             async with (self._device if local else self._remote).take():
                 call.began_s = self._clock.monotonic_s()
-                self._tell("learning from a call's begin", self._learner.placed, story, call)
                 answer = await self._executors[call.placement].execute(story.frame, timeout_s)
             _check(answer)
             call.answer, call.executor_queued_ms = answer, answer.queued_ms

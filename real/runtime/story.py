@@ -40,6 +40,7 @@ class Result:
     """What a frame gives to whoever embeds the runtime: exactly one for each frame.
 
     Attributes:
+        number: of the frame, as in the log; goes on over restarts.
         frame: the frame.
         answer: its segmentation; None where there is none.
         placement: where it was executed; None without an answer.
@@ -47,6 +48,7 @@ class Result:
         reason: of the decision, or why there is no answer.
     """
 
+    number: int
     frame: Frame
     answer: Answer | None
     placement: str | None
@@ -103,6 +105,7 @@ class Story:
         winner = self.winner
         reason = self.judgement.reason if self.judgement is not None else self.reason
         return Result(
+            self.number,
             self.frame,
             None if winner is None else winner.answer,
             None if winner is None else winner.placement,

@@ -1,0 +1,305 @@
+"""Puts a run together: site file -> probes, feeds, meters, observer, shield, executors, engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ... import __version__
+from ...agents.policy import Policy
+from ...envs.next_request import RECENT_WEIGHT
+from ...envs.observation import ObservationTable, build_table
+from ...envs.scenario import scenario_sha256
+from ..clock import Clock
+from ..interfaces import Executor, Frame
+from ..log_records import Header
+from ..meters.meter import Meter
+from ..observer import Carried, MeasuredThrottle, Observer, site_levels
+from ..shield.shield import Shield
+from ..site_file import SiteFile, load_site
+from .accounts import Accounts
+from .checks import check_machine, open_policy
+from .engine import Engine
+from .feeds import SiteFeeds, site_feeds
+from .log_files import LogFiles, lock_folder
+from .log_repair import Earlier, check_same_site, earlier, repair
+from .log_writer import LogWriter
+from .masks import MaskWriter
+from .meters import Meters
+from .mind import RuntimeMind
+from .options import RunOptions
+from .recorder import FrameRecorder
+from .savings import Savings
+from .site_parts import SiteProbes, StandInProbes, site_executors, site_meters, site_probes, stand_ins
+from .status import Status
+from .story import Result
+from .world import World
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Checked:
+    """All that could be checked without an event loop; nothing runs so far."""
+
+    site: SiteFile
+    table: ObservationTable
+    policy: Policy
+    policy_name: str
+    card_sha256: str
+    before: Earlier
+    repaired: list[str]
+    probes: SiteProbes | StandInProbes
+    feeds: SiteFeeds
+    meters: dict[str, Meter]
+    executors: dict[str, Executor]
+    lock: int  # descriptor that holds the log's folder for this process
+
+
+def check(options: RunOptions, clock: Clock) -> Checked:
+    """Read everything and refuse what cannot run.
+
+    Raises:
+        InputError: with what was expected, what came and the mend.
+    """
+    options.check()
+    site = load_site(options.site)
+    folder = options.site.resolve().parent
+    check_machine(site, options.site, options.allow_other_device or options.stand_in)
+    table = build_table(site.scenario)
+    policy, name, card_sha256 = open_policy(options.bundle, options.policy, site.scenario, table)
+    lock = lock_folder(options.log)
+    try:
+        repaired = repair(options.log)
+        before = earlier(options.log, site.scenario.episode.requests)
+        check_same_site(before, scenario_sha256(site.scenario), options.log)
+    except BaseException:
+        os.close(lock)
+        raise
+    feeds = site_feeds(site.deployment.feeds, folder, options.log / "feeds.json", clock)
+    if options.stand_in:
+        probes, executors, meters = StandInProbes(site.scenario, clock), stand_ins(site), {}
+    else:
+        executors = site_executors(site, folder, options.start_without_servers)
+        probes, meters = site_probes(site, clock), site_meters(site.deployment)
+    return Checked(
+        site, table, policy, name, card_sha256, before, repaired, probes, feeds, meters, executors, lock
+    )  # fmt: skip
+
+
+def carried(before: Earlier, requests: int) -> Carried:
+    """What the observer goes on with: frames are counted in blocks of an episode's length from frame 0 on."""
+    frames = before.next_frame % requests
+    recent = 0.0
+    for missed in before.missed:
+        recent += RECENT_WEIGHT * (missed - recent)
+    return Carried(
+        frames, float(sum(before.missed[len(before.missed) - frames :])) if frames else 0.0, recent
+    )
+
+
+class Run:
+    """A run: `start`, then `engine.offer` frames, then `stop`.
+
+    Args:
+        options: what is asked for.
+        checked: of `check`.
+        clock: tells the time.
+    """
+
+    def __init__(self, options: RunOptions, checked: Checked, clock: Clock) -> None:
+        self.options, self.checked, self.clock = options, checked, clock
+        self.address: str | None = None
+
+    async def start(self) -> Engine:
+        """Start executors, then everything else; returns the engine.
+
+        Raises:
+            InputError: a model or server is missing or another one, the log or the address is taken.
+        """
+        await self._start_executors()
+        try:
+            self._build()
+        except BaseException:
+            await self._close_executors()
+            raise
+        self._begin()
+        return self.engine
+
+    async def stop(self) -> None:
+        """Drain the engine, end every part, flush the log; nothing of it can fail the run any more."""
+        await self.engine.drain(self.options.drain_s)
+        t = self.engine.totals
+        self.event("run-ended", "run", f"{t.offered} frames, {t.delivered} results, {t.recorded} lines")
+        await self._close_executors()
+        await asyncio.to_thread(self._end)
+
+    def event(self, event: str, subject: str, detail: str) -> None:
+        """Have an event logged."""
+        self.world.event(event, subject, detail)
+
+    # Parts.
+
+    async def _start_executors(self) -> None:
+        began = [asyncio.ensure_future(e.start()) for e in self.checked.executors.values()]
+        try:
+            await asyncio.gather(*began)
+        except BaseException:
+            for task in began:
+                task.cancel()
+            await asyncio.gather(*began, return_exceptions=True)
+            await self._close_executors()
+            raise
+
+    async def _close_executors(self) -> None:
+        for name, executor in self.checked.executors.items():
+            try:
+                await asyncio.wait_for(executor.close(), 5.0)
+            except Exception as err:
+                log.error("%s did not close: %s", name, err)
+
+    def _build(self) -> None:
+        options, checked, clock = self.options, self.checked, self.clock
+        scenario = checked.site.scenario
+        began_s = self.began_s = clock.monotonic_s()
+        header = self.header = self._header()
+        levels = site_levels(checked.site)
+        throttle = MeasuredThrottle(scenario.device.throttling, Path("/sys"))
+        requests = scenario.episode.requests
+        observer = Observer(scenario, levels, throttle, carried(checked.before, requests))
+        shield = Shield(checked.policy, scenario, fallback=options.fallback, doubts=lambda: observer.doubts)
+        files = LogFiles(options.log, header, options.log_file_bytes, options.log_files, checked.lock)
+        self.masks = None if options.masks is None else MaskWriter(options.masks)
+        self.curves = None
+        if options.tensorboard is not None:
+            from .curves import Curves
+
+            self.curves = Curves(options.tensorboard, header)
+        self.log = LogWriter(files, clock, began_s, [] if self.curves is None else [self.curves])
+        self.meters = Meters(checked.meters, scenario, clock, began_s, self.log.put)
+        self.mind = RuntimeMind(
+            scenario, observer, shield, checked.probes.uplinks, self._note_own, clock, began_s,
+            lambda: self.world.seen, options.mode,
+        )  # fmt: skip
+        self.world = World(
+            scenario, checked.probes, checked.feeds, observer, clock, began_s, self.log.put, self.mind.breakers,
+            lambda: self.engine.in_flight, self.meters.look,
+        )  # fmt: skip
+        savings = Savings(scenario, checked.table, options.mode)
+        self.status = Status(
+            header,
+            self.world,
+            savings,
+            lambda: self.engine.totals,
+            lambda: self.log.state,
+            lambda: self.meters.silent,
+        )
+        tell = [savings.add, self.status.take]
+        self.server = None
+        if options.listen is not None:
+            from .http_server import StatusServer
+            from .metrics import Metrics
+
+            metrics = Metrics(header, self.world, savings, lambda: self.log.state, lambda: self.faults)
+            tell.append(metrics.count)
+            self.server = StatusServer(options.listen, metrics.page, self.status.content)
+            self.address = self.server.address
+        accounts = Accounts(scenario, levels)
+        self.recorder = FrameRecorder(
+            scenario, accounts, self.world, self.meters, self.log.put, tell, began_s
+        )
+        self.engine = Engine(
+            checked.executors,
+            self.mind,
+            self.recorder,
+            clock,
+            mode=options.mode,
+            limits=options.limits(scenario.slo.latency_ms),
+            queue=options.queue,
+            first_number=checked.before.next_frame,
+            on_result=self._take_result,
+        )
+
+    def _header(self) -> Header:
+        checked, scenario = self.checked, self.checked.site.scenario
+        return Header(
+            carbonpilot_version=__version__,
+            run=f"{self.clock.utc():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+            part=0,
+            started_utc=self.clock.utc().isoformat(),
+            started_monotonic_s=self.began_s,
+            mode=self.options.mode,
+            scenario=scenario.name,
+            scenario_sha256=scenario_sha256(scenario),
+            table_sha256=checked.table.sha256,
+            bundle=checked.policy_name,
+            card_sha256=checked.card_sha256,
+            slo_ms=scenario.slo.latency_ms,
+            placements=[p.name for p in scenario.placements],
+            features=checked.table.names,
+            providers={name: e.provider for name, e in checked.executors.items()},
+            first_frame=checked.before.next_frame,
+        )
+
+    def _begin(self) -> None:
+        self.log.start()
+        self.meters.start()
+        self.checked.feeds.start()
+        self.checked.probes.start()
+        self.world.start()
+        for told in self.checked.repaired:
+            log.warning("%s", told)
+            self.event("log-repaired", "log", told)
+        if self.server is not None:
+            self.server.start()
+
+    def _end(self) -> None:
+        for what, step in (
+            ("status page", lambda: self.server and self.server.stop()),
+            ("world", self.world.stop),
+            ("probes", self.checked.probes.stop),
+            ("feeds", self.checked.feeds.stop),
+            ("meters", self.meters.stop),
+            ("masks", lambda: self.masks and self.masks.close()),
+            ("log", self.log.close),
+            ("curves", lambda: self.curves and self.curves.close()),
+        ):
+            try:
+                step()
+            except Exception as err:
+                log.error("The %s did not end well: %s", what, err)
+
+    @property
+    def faults(self) -> int:
+        """Errors of our own code so far."""
+        return self.engine.totals.faults + self.recorder.faults + self.world.faults
+
+    def _note_own(self, placement: str) -> None:
+        """A node's load is what the others ask for: tell its probe of an answer of ours."""
+        p = next(p for p in self.checked.site.scenario.placements if p.name == placement)
+        load, model = (
+            self.checked.probes.loads.get(p.node),
+            self.checked.site.deployment.remote.get(placement),
+        )
+        if load is not None and model is not None:
+            load.note_own(model.model)
+
+    def _take_result(self, result: Result) -> None:
+        if self.masks is not None:
+            self.masks.take(result)
+
+
+def limited(frames: Iterator[Frame], most: int | None) -> Iterator[Frame]:
+    """The first so many frames of a source."""
+    for count, frame in enumerate(frames, start=1):
+        yield frame
+        if count == most:
+            return
+
+
+__all__ = ["Checked", "Run", "carried", "check", "limited"]

@@ -1,0 +1,171 @@
+"""Observer, policy and shield, as the engine asks them; and the link's rate from the frames' own transfers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+
+from ...envs.schema import LOCAL, Scenario
+from ...envs.service import mean_ms
+from ...envs.units import BYTES_PER_KB
+from ..clock import Clock
+from ..log_records import Mode
+from ..observer import Attempt, Observer
+from ..probes.uplink import UplinkEstimator
+from ..shield.shield import Decision, Shield
+from .calls import Call
+from .story import Judgement, Story
+from .world import Seen
+
+# A transfer says something about the rate where sending was at least this share of the call; below it, the noise of the
+# server's time would be taken for a rate. Assumed.
+SENDING_SHARE = 0.3
+
+
+class RuntimeMind:
+    """Decides and learns; see `engine.Mind`.
+
+    Args:
+        scenario: the site's.
+        observer, shield: of the site; the shield asks the policy.
+        uplinks: estimators of the links' rates.
+        note_own: is told where a server has answered us.
+        clock, began_s: time, and when the run began.
+        seen: the newest look at the world.
+        mode: in shadow mode no decision for a server is carried out.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        observer: Observer,
+        shield: Shield,
+        uplinks: Mapping[str, UplinkEstimator],
+        note_own: Callable[[str], None],
+        clock: Clock,
+        began_s: float,
+        seen: Callable[[], Seen],
+        mode: Mode,
+    ) -> None:
+        self._shadow = mode == "shadow"
+        self._scenario, self._observer, self._shield = scenario, observer, shield
+        self._uplinks, self._note_own = uplinks, note_own
+        self._clock, self._began_s, self._seen = clock, began_s, seen
+        self._names = [p.name for p in scenario.placements]
+        self._number = {name: a for a, name in enumerate(self._names)}
+        self._remote = [a for a, p in enumerate(scenario.placements) if p.node != LOCAL]
+        index = observer.table.index
+        self._latency = [index[f"{name}_latency_ms"] for name in self._names]
+        self._frame_of: dict[int, int] = {}  # number of the story -> the observer's
+        self._decision: dict[int, Decision] = {}  # number of the story -> until its own call has ended
+        self._attempt: dict[Call, Attempt] = {}
+        self._breakers: dict[str, str] = {}
+
+    def judge(self, story: Story) -> Judgement:
+        """Observe, ask the policy, guard its choice."""
+        now_ms = self._now_ms()
+        issued_ms = (story.issued_s - self._began_s) * 1000
+        payload_kb = max(story.payload_bytes.values()) / BYTES_PER_KB
+        observation = self._observer.observe(now_ms, payload_kb, issued_ms)
+        self._frame_of[story.number] = self._observer.frame
+        decision = self._shield.decide(observation, now_ms, max(now_ms - issued_ms, 0.0))
+        if self._shadow and decision.placement != 0:
+            # It will not be carried out, which says nothing about the node.
+            self._shield.record(decision.placement, None, "cancelled", now_ms, decision)
+        else:
+            self._decision[story.number] = decision
+        at_ms = decision.fallback_at_ms
+        return Judgement(
+            observation=observation,
+            mask=tuple(decision.mask.astype(int).tolist()),
+            wanted=None if decision.wanted is None else self._names[decision.wanted],
+            placement=self._names[decision.placement],
+            reason=decision.reason,
+            fallback_at_s=None if at_ms is None else self._began_s + (now_ms + at_ms) / 1000,
+        )
+
+    def backup(self, judgement: Judgement) -> str | None:
+        """The allowed server with the least believed latency."""
+        if judgement.observation is None:
+            return None
+        allowed = [a for a in self._remote if judgement.mask[a]]
+        best = min(allowed, key=lambda a: judgement.observation[self._latency[a]], default=None)  # type: ignore[index]
+        return None if best is None else self._names[best]
+
+    def placed(self, story: Story, call: Call) -> None:
+        """A call begins."""
+        kb = call.payload_bytes / BYTES_PER_KB
+        self._attempt[call] = self._observer.placed(self._now_ms(), self._number[call.placement], kb)
+
+    def beaten(self, story: Story, call: Call) -> None:
+        """The shield knows by itself that an answer is overdue."""
+
+    def ended(self, story: Story, call: Call) -> None:
+        """A call has ended: the observer sees its latency, the shield its failure."""
+        now_ms = self._now_ms()
+        attempt = self._attempt.pop(call, None)
+        if attempt is not None:
+            self._observer.answered(attempt, now_ms, service_ms=_computing_ms(call))
+        decision = self._decision.get(story.number)
+        own = decision is not None and decision.placement == self._number.get(call.placement)
+        if own:
+            self._decision.pop(story.number)
+        if call.placement in self._number:
+            error = call.error
+            ended_s = self._clock.monotonic_s() if call.ended_s is None else call.ended_s
+            lasted_ms = (ended_s - call.started_s) * 1000
+            if error == "cancelled" and call.beaten and lasted_ms >= self._scenario.slo.latency_ms:
+                error = "timeout"  # it made way for another frame, but only when it was too late anyhow
+            latency_ms = lasted_ms if error is None else None
+            self._shield.record(
+                self._number[call.placement], latency_ms, error, now_ms, decision if own else None
+            )
+        self._learn_rate(call)
+
+    def answered(self, story: Story) -> None:
+        """The budget of misses."""
+        now_ms, latency_ms = self._now_ms(), story.latency_ms
+        missed = latency_ms is None or latency_ms > self._scenario.slo.latency_ms
+        frame = self._frame_of.pop(story.number, None)
+        if frame is None:
+            self._observer.skipped(now_ms, missed)
+        else:
+            self._observer.finished(frame, now_ms, missed)
+
+    def breakers(self) -> dict[str, str]:
+        """State of each node's breaker; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the thread of the frames changed a count just now
+            states = self._shield.states(self._now_ms())["breakers"]
+            self._breakers = {name: state["state"] for name, state in states.items()}
+        return self._breakers
+
+    def _learn_rate(self, call: Call) -> None:
+        """A remote answer's transfer: its time less the round trip and what the server is believed to have taken."""
+        answer = call.answer
+        placement = self._scenario.placements[self._number[call.placement]] if answer is not None else None
+        if answer is None or placement is None or placement.node == LOCAL or call.began_s is None:
+            return
+        self._note_own(call.placement)
+        node = self._scenario.nodes[placement.node]
+        link = self._seen().snapshot.links.get(node.link)
+        if link is None or link.rtt_ms is None or node.link not in self._uplinks:
+            return
+        other_ms = float(link.rtt_ms) + node.extra_rtt_ms + mean_ms(placement.service)
+        start_s = call.began_s + answer.prepare_ms / 1000
+        end_s = start_s + answer.execute_ms / 1000
+        self._uplinks[node.link].observe(
+            answer.sent_bytes,
+            start_s,
+            end_s,
+            not_sending_s=other_ms / 1000,
+            app_limited=answer.execute_ms - other_ms < SENDING_SHARE * answer.execute_ms,
+        )
+
+    def _now_ms(self) -> float:
+        return (self._clock.monotonic_s() - self._began_s) * 1000
+
+
+def _computing_ms(call: Call) -> float | None:
+    """Time that an answer took to compute, alone."""
+    a = call.answer
+    return None if a is None or call.error is not None else a.prepare_ms + a.execute_ms + a.finish_ms

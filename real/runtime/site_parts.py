@@ -1,0 +1,209 @@
+"""From a site file to the parts that touch the world: probes, executors, meters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...envs.errors import InputError
+from ...envs.schema import LOCAL, GeneratedLink, PhasedLink, Scenario, TraceLink
+from ...envs.service import mean_ms
+from ..clock import Clock
+from ..interfaces import Executor
+from ..meters.meter import Meter
+from ..probes.echo_probe import EchoProbe
+from ..probes.link import LinkProbe, LinkState
+from ..probes.loop import ProbeLoop, ProbeSnapshot
+from ..probes.triton_counters import capacity_per_s
+from ..probes.triton_http import triton_load_from_metrics
+from ..probes.triton_load import LoadState, TritonLoad
+from ..probes.uplink import UplinkEstimator, UplinkState
+from ..site_file import Deployment, SiteFile
+from .late_executor import LateExecutor
+from .meters import make_meter
+
+
+@dataclass(frozen=True)
+class SiteProbes:
+    """The probes of a site.
+
+    Attributes:
+        loop: runs them.
+        uplinks: estimators of the links' rates, to be fed with transfers.
+        loads: probes of the nodes' loads, to be told of our own requests.
+    """
+
+    loop: ProbeLoop
+    uplinks: Mapping[str, UplinkEstimator]
+    loads: Mapping[str, TritonLoad]
+
+    def latest(self) -> ProbeSnapshot:
+        """What is known by now."""
+        return self.loop.latest()
+
+    def start(self) -> None:
+        """Begin to probe."""
+        self.loop.start()
+
+    def stop(self) -> None:
+        """End."""
+        self.loop.stop()
+
+
+def site_probes(site: SiteFile, clock: Clock) -> SiteProbes:
+    """Build a probe for each link, and one for the load of each node that tells its own."""
+    scenario, deployment = site.scenario, site.deployment
+    uplinks = {name: UplinkEstimator(prior_mbps(scenario, name)) for name in scenario.links}
+    links = {
+        name: LinkProbe(EchoProbe(p.host, p.port, method=p.method, clock=clock), clock, uplinks[name])
+        for name, p in deployment.probes.items()
+    }
+    loads = {
+        name: triton_load_from_metrics(server.metrics, capacities(site, name), clock)
+        for name, server in deployment.servers.items()
+        if server.metrics is not None and scenario.nodes[name].background is not None
+    }
+    loop = ProbeLoop(links, loads, scenario.telemetry.probe_interval_s, clock)
+    return SiteProbes(loop, uplinks, loads)
+
+
+def capacities(site: SiteFile, node: str) -> dict[str, float]:
+    """Images a second of each model that the placements on a node use."""
+    spec = site.scenario.nodes[node]
+    most, share = (1, 0.0)
+    if spec.batching is not None:
+        most, share = spec.batching.max_batch, spec.batching.marginal_service_share
+    return {
+        site.deployment.remote[p.name].model: capacity_per_s(
+            mean_ms(p.service), spec.parallelism, most, share
+        )
+        for p in site.scenario.placements
+        if p.node == node
+    }
+
+
+def prior_mbps(scenario: Scenario, link: str) -> float:
+    """The site's own idea of a link's rate, until there is a measured one."""
+    source = scenario.links[link].source
+    if isinstance(source, PhasedLink):
+        return source.phases[0].rate_mbps
+    assert isinstance(source, GeneratedLink | TraceLink)
+    return math.sqrt(source.uplink_median.low_mbps * source.uplink_median.high_mbps)
+
+
+def site_meters(deployment: Deployment) -> dict[str, Meter]:
+    """Open the meters.
+
+    Raises:
+        MeterError: one is missing or forbidden, with the mend; those before it are closed again.
+    """
+    opened: dict[str, Meter] = {}
+    try:
+        for name in deployment.meters:
+            opened[name] = make_meter(name)
+    except InputError:
+        for meter in opened.values():
+            meter.close()
+        raise
+    return opened
+
+
+def site_executors(site: SiteFile, folder: Path, without_servers: bool) -> dict[str, Executor]:
+    """An executor for each placement, the device's first.
+
+    Args:
+        site: the site.
+        folder: of the site file.
+        without_servers: a server that does not answer at the start is tried again later.
+
+    Raises:
+        InputError: the site file has one local model, but several placements on the device.
+    """
+    from ..executors.local import LocalExecutor
+    from ..executors.triton import TritonExecutor
+    from ..executors.triton_channel import TritonChannel
+
+    scenario, deployment = site.scenario, site.deployment
+    check_one_local(scenario)
+    channels = {name: TritonChannel(server, folder) for name, server in deployment.servers.items()}
+    made: dict[str, Executor] = {}
+    for p in scenario.placements:
+        if p.node == LOCAL:
+            made[p.name] = LocalExecutor(p.name, deployment.local, deployment.frame, folder)
+            continue
+        remote: Executor = TritonExecutor(
+            p.name, deployment.remote[p.name], deployment.frame, channels[p.node]
+        )
+        made[p.name] = LateExecutor(remote) if without_servers else remote
+    return made
+
+
+def check_one_local(scenario: Scenario) -> None:
+    """Refuse a site that wants several models on the device.
+
+    Raises:
+        InputError: it does.
+    """
+    local = [p.name for p in scenario.placements if p.node == LOCAL]
+    if len(local) != 1:
+        raise InputError(
+            f"The site has {len(local)} placements on the device ({', '.join(local)}), and a site file holds one local "
+            "model. Leave one of them, or put the others on a server."
+        )
+
+
+class StandInProbes:
+    """Probes of a run with stand-ins: every link answers as the site says, and nobody else is there."""
+
+    def __init__(self, scenario: Scenario, clock: Clock) -> None:
+        """Read the links' first phase or their usual rate."""
+        self._scenario, self._clock = scenario, clock
+        self.uplinks: dict[str, UplinkEstimator] = {}
+        self.loads: dict[str, TritonLoad] = {}
+
+    def latest(self) -> ProbeSnapshot:
+        """All as calibrated, measured just now."""
+        now_s = self._clock.monotonic_s()
+        links = {name: self._link(name, now_s) for name in self._scenario.links}
+        loads = {
+            name: LoadState(load=0.0, measured_s=now_s)
+            for name, node in self._scenario.nodes.items()
+            if node.background is not None
+        }
+        return ProbeSnapshot(now_s, links, loads, {})
+
+    def start(self) -> None:
+        """Nothing runs."""
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+    def _link(self, name: str, now_s: float) -> LinkState:
+        source = self._scenario.links[name].source
+        rtt_ms, loss_pct = (
+            (source.phases[0].rtt_ms, source.phases[0].loss_pct)
+            if isinstance(source, PhasedLink)
+            else (30.0, 0.0)
+        )
+        rate = UplinkState(np.float32(prior_mbps(self._scenario, name)), now_s, True, 0, 0)
+        rtt = np.float32(rtt_ms)
+        return LinkState(rtt, rtt, np.float32(0.0), np.float32(loss_pct), rate, now_s, 1, 0, None, None)
+
+
+def stand_ins(site: SiteFile, seed: int = 0) -> dict[str, Executor]:
+    """Executors that take the calibrated service times and compute nothing."""
+    from ...envs.model_card import MASK_SCALE
+    from ..executors.standin import StandInExecutor
+
+    check_one_local(site.scenario)
+    size = site.deployment.frame
+    mask_size = (size.height // MASK_SCALE, size.width // MASK_SCALE)
+    made: dict[str, Executor] = {}
+    for number, p in enumerate(site.scenario.placements):
+        servers = 1 if p.node == LOCAL else site.scenario.nodes[p.node].parallelism
+        made[p.name] = StandInExecutor(p, seed=seed + number, mask_size=mask_size, parallelism=servers)
+    return made
