@@ -94,8 +94,8 @@ class Uploader:
             watcher.join()
         if answer != header:
             raise InputError(
-                f"{self._where} does not take uploads: it answered {answer[:12]!r}. Run the echo server of this version "
-                "there (python -m carbonpilot.real.probes.echo)."
+                f"{self._where} does not take uploads: it answered {answer[:12]!r}. Run the echo server of this "
+                "version there (python -m carbonpilot.real.probes.echo)."
             )
         after = self._info()
         spurious = (after.dsack_dups or 0) - (before.dsack_dups or 0)
@@ -114,7 +114,9 @@ class Uploader:
     def _info(self) -> TcpInfo:
         info = read_tcp_info(self._connection)
         if info is None or info.data_segs_out is None:
-            raise InputError("This kernel says too little of its TCP connections (TCP_INFO): Linux 4.6 or newer is needed.")
+            raise InputError(
+                "This kernel says too little of its TCP connections (TCP_INFO): Linux 4.6 or newer is needed."
+            )
         return info
 
     def _watch(self, rates: list[float], stop: threading.Event) -> None:

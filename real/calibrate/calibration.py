@@ -1,0 +1,140 @@
+"""The whole calibration: measure the device, the links and the servers, and make a site file of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from ... import __version__
+from ...envs.errors import InputError
+from ...envs.scenario import scenario_dict
+from ...envs.schema import LOCAL, Scenario
+from ...envs.validation import validated
+from ..clock import Clock, SystemClock
+from ..interfaces import Executor, Frame
+from ..meters.meter import MeterError
+from ..observer.levels import node_levels
+from ..site_file import SiteFile
+from .effort import Effort
+from .job import Job, Tell, Wanted
+from .ledger import Ledger
+from .link_entry import LINK_NUMBERS, calibrate_link, link_path, with_room
+from .local import measure_local
+from .node_entry import calibrate_node
+from .payload import measure_payload
+from .power import KEYS as ENERGY_KEYS
+from .power import device_meter, measure_energy
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A finished one: the site file's content, and remarks for the user."""
+
+    site: SiteFile
+    notes: list[str]
+
+
+async def calibrate(
+    wanted: Wanted,
+    executors: Mapping[str, Executor],
+    frames: Sequence[Frame],
+    effort: Effort,
+    tell: Tell,
+    clock: Clock | None = None,
+) -> Calibration:
+    """Measure everything and put the site file together.
+
+    Args:
+        wanted: base, deployment, assumptions.
+        executors: one per placement, not yet started; started and closed here.
+        frames: real frames at the site's size.
+        effort: how long to measure.
+        tell: called with what is measured next.
+        clock: dates the result.
+
+    Raises:
+        InputError: something could not be measured and was not assumed; names every such number and the option that
+            gives it.
+    """
+    if wanted.base.world_clock != "time":
+        raise InputError(
+            f"'{wanted.base_name}' counts its world in requests (world_clock: request), and a device lives in seconds. "
+            "Take a base with world_clock: time, such as metro."
+        )
+    good = [f for f in frames if f.rgb is not None]
+    if not good:
+        raise InputError(f"None of {len(frames)} images of {wanted.images} is one: nothing to measure with.")
+    content = scenario_dict(wanted.base)
+    for name in wanted.base.links:
+        with_room(content, name, _path(wanted, name))
+    ledger = Ledger(content, dict(wanted.assumptions))
+    scenario = validated(Scenario, ledger.scenario, f"{wanted.base_name} with --assume")
+    job = Job(ledger, wanted, scenario, good, effort, tell)
+    async with AsyncExitStack() as stack:
+        await _start(job, executors, stack)
+        remote = {p.name: executors[p.name] for p in scenario.placements if p.node != LOCAL}
+        measure_payload(ledger, remote, good, wanted.images, effort.images)
+        for name in scenario.links:
+            await _link(job, name)
+        for name in scenario.nodes:
+            await calibrate_node(job, name, remote)
+        await _device(job, executors[scenario.placements[0].name])
+    ledger.check_complete()
+    ledger.assume_rest(f"the base scenario's number ({wanted.base_name})")
+    return Calibration(_site(ledger, wanted, clock or SystemClock()), ledger.notes)
+
+
+async def _start(job: Job, executors: Mapping[str, Executor], stack: AsyncExitStack) -> None:
+    """Load models and connect, everything before anything is measured."""
+    for placement in job.scenario.placements:
+        executor = executors[placement.name]
+        job.tell(f"starting {placement.name}")
+        stack.push_async_callback(executor.close)
+        await executor.start()
+
+
+async def _link(job: Job, name: str) -> None:
+    """Measure a link; where that fails, note what is missing."""
+    path = _path(job.wanted, name)
+    try:
+        await calibrate_link(job, name, path)
+    except InputError as error:
+        job.ledger.could_not([f"{path}.{number}" for number in LINK_NUMBERS], str(error))
+
+
+def _path(wanted: Wanted, link: str) -> str:
+    return link_path(wanted.base, link, wanted.condition, wanted.keep_links)
+
+
+async def _device(job: Job, executor: Executor) -> None:
+    """Measure placement 0: times, then energy where a meter is."""
+    await measure_local(job, executor)
+    try:
+        meter = device_meter(job.deployment.meters)
+        if meter is None:
+            job.ledger.notes.append(
+                "No meter of the device is named under deployment.meters: its idle power and the energy of an "
+                "inference are the base scenario's, assumed. `carbonpilot doctor` lists the meters of this machine."
+            )
+            return
+        await measure_energy(job, meter, executor)
+    except MeterError as error:
+        job.ledger.could_not(ENERGY_KEYS, str(error))
+
+
+def _site(ledger: Ledger, wanted: Wanted, clock: Clock) -> SiteFile:
+    """Check everything together."""
+    scenario = validated(Scenario, ledger.scenario, "the calibrated scenario")
+    content = {
+        "schema": "carbonpilot/site/1",
+        "scenario": scenario_dict(scenario),
+        "deployment": wanted.deployment.model_dump(mode="json", exclude_none=True),
+        "provenance": {
+            "measured_utc": clock.utc().isoformat(timespec="seconds"),
+            "carbonpilot_version": __version__,
+            "numbers": {k: v.model_dump(exclude_none=True) for k, v in sorted(ledger.numbers.items())},
+            "node_levels": {k: v.model_dump() for k, v in node_levels(scenario).items()},
+        },
+    }
+    return validated(SiteFile, content, "the calibrated site")

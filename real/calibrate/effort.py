@@ -1,0 +1,41 @@
+"""How long calibrate measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Counts and times.
+
+    Attributes:
+        probes: round trips of a link.
+        paired: small remote calls that are held against a probe each.
+        upload_bytes, upload_s: size of an upload, and for how long they go on at most.
+        losses, segments: lost segments that are enough, or segments without any loss.
+        calls: inferences of each placement at the camera's rate.
+        alone: local inferences one after the other with rests.
+        bursts: bursts of each size for the batch times.
+        heat_s: local inferences back to back, to see whether the device slows down.
+        idle_s, active_s: windows of the meters.
+        images: frames whose payload is measured.
+    """
+
+    probes: int
+    paired: int
+    upload_bytes: int
+    upload_s: float
+    losses: int
+    segments: int
+    calls: int
+    alone: int
+    bursts: int
+    heat_s: float
+    idle_s: float
+    active_s: float
+    images: int
+
+
+FULL = Effort(150, 60, 2_000_000, 15.0, 40, 20_000, 150, 30, 12, 60.0, 20.0, 20.0, 100)
+QUICK = Effort(60, 25, 1_000_000, 5.0, 25, 6_000, 40, 10, 4, 0.0, 5.0, 5.0, 30)

@@ -1,0 +1,78 @@
+"""What every part of a calibration works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...envs.schema import Scenario
+from ..interfaces import Frame
+from ..site_file import Deployment
+from .effort import Effort
+from .ledger import Ledger
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to calibrate.
+
+    Attributes:
+        base: structure and assumptions.
+        base_name: what it is called in the provenance.
+        deployment: where everything is, with paths relative to ``folder``.
+        folder: of the site file.
+        assumptions: dotted key -> value.
+        condition: of links that switch between named conditions, the one that is there now; None: links become
+            constant as measured.
+        keep_links: links keep the base's source; what is measured is only told.
+        images: what the frames are, for the provenance.
+    """
+
+    base: Scenario
+    base_name: str
+    deployment: Deployment
+    folder: Path
+    assumptions: Mapping[str, Any]
+    condition: str | None
+    keep_links: bool
+    images: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A calibration under way.
+
+    Attributes:
+        ledger: takes the numbers.
+        wanted: what to calibrate.
+        scenario: the base with its assumptions.
+        frames: good ones.
+        effort: how long to measure.
+        tell: called with what is measured next.
+    """
+
+    ledger: Ledger
+    wanted: Wanted
+    scenario: Scenario
+    frames: Sequence[Frame]
+    effort: Effort
+    tell: Tell
+
+    @property
+    def deployment(self) -> Deployment:
+        """Where everything is."""
+        return self.wanted.deployment
+
+    @property
+    def gap_s(self) -> float:
+        """Mean time between the camera's frames, s; 0 where the next one waits for the last."""
+        arrivals = self.scenario.arrivals
+        if arrivals.kind == "closed_loop":
+            return 0.0
+        if arrivals.kind == "trace":
+            return 1.0 / arrivals.mean_per_s
+        return 2.0 / (arrivals.low_per_s + arrivals.high_per_s)

@@ -1,0 +1,123 @@
+"""Enters what was measured of a link into the scenario, whatever form the base gave its source."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ...envs.errors import InputError, unknown_name
+from ...envs.schema import PhasedLink, Scenario, SwitchedLink
+from ..probes.echo_probe import EchoProbe
+from ..site_file import Prober
+from .congestion import used_by_kernel
+from .job import Job
+from .ledger import Ledger
+from .link import LinkNumbers, measure_link
+from .statistics import Estimate
+
+LINK_NUMBERS = ("rtt_ms", "jitter_ms", "loss_pct", "rate_mbps")
+MODELLED = ("bbr", "cubic")  # congestion controls that the simulator knows
+PROBE_S = 3.0
+
+
+def link_path(base: Scenario, name: str, condition: str | None, keep: bool) -> str:
+    """Dotted key of the part of the scenario that a link's numbers go to.
+
+    Raises:
+        InputError: the link does not have the condition that was asked for.
+    """
+    source = base.links[name].source
+    if condition is not None:
+        if not isinstance(source, SwitchedLink):
+            raise InputError(
+                f"--condition belongs to links that switch between conditions; links.{name}.source is '{source.kind}'."
+            )
+        if condition not in source.conditions:
+            raise unknown_name(f"condition of links.{name}", condition, source.conditions)
+        return f"links.{name}.source.conditions.{condition}"
+    if keep and not isinstance(source, PhasedLink):
+        return f"links.{name}.measured"  # told only
+    return f"links.{name}.source.phases.0"
+
+
+def with_room(content: dict[str, Any], name: str, path: str) -> None:
+    """Give a link's source the form that the measured numbers go to; they replace what stands there, or are missing."""
+    source = content["links"][name]["source"]
+    constant = source["kind"] == "phases" and len(source["phases"]) == 1
+    if path.endswith(".phases.0") and not constant:
+        nothing = {"rtt_ms": 0.0, "jitter_ms": 0.0, "loss_pct": 0.0, "rate_mbps": 1.0}
+        content["links"][name]["source"] = {"kind": "phases", "phases": [nothing]}
+
+
+async def calibrate_link(job: Job, name: str, path: str) -> None:
+    """Measure a link and enter its numbers.
+
+    Raises:
+        InputError: it cannot be measured.
+    """
+    ledger, wanted = job.ledger, job.wanted
+    if all(ledger.assumed(f"{path}.{number}") for number in LINK_NUMBERS):
+        return
+    where = wanted.deployment.probes[name]
+    if where.method == "connect":
+        raise InputError(
+            f"deployment.probes.{name} only connects, which tells neither loss nor rate: run an echo server there "
+            "(method echo)"
+        )
+    probe = prober(where)
+    try:
+        found = await asyncio.to_thread(
+            measure_link, probe, where.host, where.port, job.effort, lambda what: job.tell(f"{name}: {what}")
+        )
+    finally:
+        probe.close()
+    if path == f"links.{name}.measured":
+        ledger.notes.append(f"{name} is now {_told(found)}; its source stays the base's (--keep-links).")
+    else:
+        _enter(ledger, path, found)
+    _congestion(ledger, wanted.base, name)
+
+
+def prober(where: Prober) -> EchoProbe:
+    """A probe that waits long enough for a retransmission or two."""
+    return EchoProbe(where.host, where.port, timeout_s=PROBE_S, method="echo")
+
+
+def _enter(ledger: Ledger, path: str, found: LinkNumbers) -> None:
+    probes = f"{found.rtt_ms.count} echo probes"
+    ledger.measured(f"{path}.rtt_ms", found.rtt_ms, f"mean of {probes}")
+    ledger.measured(f"{path}.jitter_ms", found.jitter_ms, f"standard deviation of {probes}")
+    per_cent = Estimate(100 * found.loss.value, 100 * found.loss.low, 100 * found.loss.high, found.loss.count)
+    ledger.measured(
+        f"{path}.loss_pct", per_cent, "segments of uploads sent again with a cause, Wilson's interval"
+    )
+    ledger.measured(
+        f"{path}.rate_mbps", found.rate_mbps, f"90 % quantile of the kernel's delivery rates, {found.carrier}"
+    )
+
+
+def _congestion(ledger: Ledger, base: Scenario, name: str) -> None:
+    """What frames travel with is what the kernel gives gRPC's connections."""
+    key = f"links.{name}.transfer.congestion_control"
+    transfer = base.links[name].transfer
+    if transfer.model != "tcp" or ledger.assumed(key):
+        return
+    kernel = used_by_kernel()
+    if kernel not in MODELLED:
+        ledger.could_not(
+            [key],
+            f"the kernel uses '{kernel}' (net.ipv4.tcp_congestion_control); the simulator knows bbr and cubic",
+        )
+        return
+    if kernel != transfer.congestion_control:
+        ledger.notes.append(
+            f"{key} is '{kernel}', the kernel's, and not '{transfer.congestion_control}' as in the base."
+        )
+    ledger.replace(key, kernel)
+
+
+def _told(found: LinkNumbers) -> str:
+    return (
+        f"{found.rtt_ms.value:.4g} +- {found.jitter_ms.value:.3g} ms, {100 * found.loss.value:.3g} % loss, "
+        f"{found.rate_mbps.value:.4g} Mbit/s"
+    )

@@ -1,0 +1,178 @@
+"""How long a server takes, apart from the network: from its own statistics, call by call.
+
+The simulator's latency is wait for the link + bytes + round trip + recovery + wait for the node + service. A remote
+call also encodes the frame, goes through gRPC on both sides and decodes the answer; none of these is network, and the
+simulator has no term of its own for them. So they are part of the service time, which is what a call takes with an
+infinitely good network:
+
+    service = prepare + finish                   (the device's encoding and decoding, as the executor reports them)
+            + small call - round trip            (gRPC and wake-ups: a call that carries nothing, against a probe)
+            + the server's whole time            (its statistics: queue, input, compute, output)
+            - the batcher's delay                (only where the simulator adds it itself, on nodes with tenants)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...envs.errors import InputError
+from ..interfaces import Executor, ExecutorError, Frame
+from ..probes.echo_probe import EchoProbe
+from ..probes.failure import ProbeFailure
+from .calls import Call, paced_calls, timed, warm_up
+from .effort import Effort
+from .statistics import Estimate, bootstrapped
+from .triton_server import Counters, TritonQuestions
+
+LEAST_CALLS = 10
+
+
+@dataclass(frozen=True)
+class RemoteCall:
+    """One call with what the server says of it.
+
+    Attributes:
+        wall_ms: as the runtime sees it.
+        device_ms: encoding and decoding on the device.
+        server_ms: at the server, its queue included.
+        payload_kb: sent.
+    """
+
+    wall_ms: float
+    device_ms: float
+    server_ms: float
+    payload_kb: float
+
+
+async def remote_calls(
+    executor: Executor,
+    questions: TritonQuestions,
+    model: str,
+    frames: Sequence[Frame],
+    gap_s: float,
+    effort: Effort,
+) -> tuple[list[RemoteCall], int]:
+    """Call a model at the camera's rate and ask the server after each call what it took.
+
+    Returns:
+        the calls, and how many were left out because somebody else called the model at the same time.
+
+    Raises:
+        InputError: too few calls were ours alone, or calls fail.
+    """
+    await warm_up(executor, frames)
+    before = await questions.counters(model)
+    found: list[RemoteCall] = []
+    shared = 0
+
+    async def ask(call: Call) -> None:
+        nonlocal before, shared
+        now = await questions.counters(model)
+        took, before = now.since(before), now
+        if took.calls != 1:
+            shared += 1
+            return
+        answer = call.answer
+        found.append(
+            RemoteCall(
+                call.wall_ms, answer.prepare_ms + answer.finish_ms, took.total_ms, answer.sent_bytes / 1000
+            )
+        )
+
+    await paced_calls(executor, frames, effort.calls, gap_s, ask)
+    if len(found) < LEAST_CALLS:
+        raise InputError(
+            f"only {len(found)} of {effort.calls} calls of '{model}' were alone at the server, so its time for one "
+            "call is not known: calibrate while the other tenants are quiet"
+        )
+    return found, shared
+
+
+async def call_overhead(
+    questions: TritonQuestions, model: str, probe: EchoProbe, count: int, gap_s: float = 0.1
+) -> Estimate:
+    """What a call takes beyond a round trip when it carries nothing, ms.
+
+    A small call and a probe start together, so both meet the same delay of the link; the median of the differences
+    leaves lost packets out.
+
+    Raises:
+        InputError: hardly any pair was answered.
+    """
+    loop = asyncio.get_running_loop()
+    differences = []
+    for _ in range(count + 1):
+        probing = loop.run_in_executor(None, _probe, probe)
+        start_s = time.perf_counter()
+        await questions.ready(model)
+        took_ms = (time.perf_counter() - start_s) * 1000
+        rtt_ms = await probing
+        if rtt_ms is not None:
+            differences.append(took_ms - rtt_ms)
+        await asyncio.sleep(gap_s)
+    if len(differences) < max(count // 2, 3):
+        raise InputError(f"{len(differences)} of {count} probes beside small calls were answered")
+    return bootstrapped(differences[1:], np.median)
+
+
+def _probe(probe: EchoProbe) -> float | None:
+    try:
+        answer = probe.exchange()
+    except ProbeFailure:
+        return None
+    return None if answer.segments_retransmitted else answer.rtt_ms
+
+
+async def batch_times(
+    executor: Executor,
+    questions: TritonQuestions,
+    model: str,
+    frames: Sequence[Frame],
+    max_batch: int,
+    bursts: int,
+    tell: Callable[[str], None],
+) -> tuple[list[int], list[float]]:
+    """Send frames together, so that the server's batcher joins them.
+
+    Returns:
+        sizes of batches that it formed, and the mean time of each batch of that size in its burst, ms.
+
+    Raises:
+        InputError: the server never formed a batch of more than one.
+    """
+    sizes: list[int] = []
+    times: list[float] = []
+    wanted = sorted({1, 2, max_batch // 2, max_batch} - {0})
+    for size in wanted:
+        tell(f"bursts of {size} at {model}")
+        for _ in range(bursts):
+            before = await questions.counters(model)
+            calls = (timed(executor, frames[i % len(frames)]) for i in range(size))
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            _check(answers, model)
+            for batch, (count, ms) in _since(await questions.counters(model), before).items():
+                sizes.append(batch)
+                times.append(ms / count)
+    if len(set(sizes)) < 2:
+        raise InputError(
+            f"'{model}' never joined requests to a batch, though {max_batch} came together: its time in a batch is not "
+            "known. Is dynamic_batching in its configuration, with a delay of a millisecond or more?"
+        )
+    return sizes, times
+
+
+def _since(now: Counters, before: Counters) -> dict[int, tuple[int, float]]:
+    return dict(now.since(before).batches)
+
+
+def _check(answers: Sequence[Call | BaseException], model: str) -> None:
+    for answer in answers:
+        if isinstance(answer, ExecutorError):
+            raise InputError(f"'{model}' failed when several frames came together: {answer}") from answer
+        if isinstance(answer, BaseException):
+            raise answer
