@@ -1,4 +1,4 @@
-"""Pictures made up: a street-like pattern that moves, the same in every run; no files needed."""
+"""Pictures made up: coloured clouds and blocks that move, the same in every run; no files needed."""
 
 from __future__ import annotations
 

@@ -114,6 +114,7 @@ class CameraPictures:
 def _open(source: str | int) -> Any:
     cv2 = _opencv()
     cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # warnings are told by us, in one line
     capture = cv2.VideoCapture(source)
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # of a camera: the newest frame, not the oldest kept
     return capture
