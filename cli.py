@@ -16,6 +16,9 @@ from .agents import model_commands, reproduce_commands
 from .envs.commands import scenarios_app, traces_app
 from .envs.errors import CarbonPilotError, MissingExtraError
 from .oracle import commands as oracle_commands
+from .real.calibrate.command import calibrate
+from .real.doctor.command import doctor
+from .real.run_command import run
 from .real.testbed.commands import testbed_app
 from .real.verify.command import verify_command
 
@@ -56,6 +59,8 @@ def _hindsight():
     return lambda scenario, tape: solve_budget_coupled(scenario, tape).plan
 
 
+app.command()(doctor)
+app.command()(calibrate)
 app.command()(verify_command(_hindsight))
 
 

@@ -15,7 +15,7 @@ from ..clock import Clock, SystemClock
 from ..interfaces import Executor, Frame
 from ..meters.meter import MeterError
 from ..observer.levels import node_levels
-from ..site_file import SiteFile
+from ..site_file import Deployment, SiteFile
 from .effort import Effort
 from .job import Job, Tell, Wanted
 from .ledger import Ledger
@@ -121,6 +121,22 @@ async def _device(job: Job, executor: Executor) -> None:
         await measure_energy(job, meter, executor)
     except MeterError as error:
         job.ledger.could_not(ENERGY_KEYS, str(error))
+
+
+def draft_site(base: Scenario, deployment: Deployment, where: str) -> SiteFile:
+    """Base and deployment as a site file without provenance, so that names are checked before anything is measured.
+
+    Raises:
+        ScenarioError: a placement, node, link or zone of the base has no place in the deployment, or the other way
+            round.
+    """
+    content = {
+        "schema": "carbonpilot/site/1",
+        "scenario": scenario_dict(base),
+        "deployment": deployment.model_dump(mode="json", exclude_none=True),
+        "provenance": {"measured_utc": "", "carbonpilot_version": "", "numbers": {}, "node_levels": {}},
+    }
+    return validated(SiteFile, content, where)
 
 
 def _site(ledger: Ledger, wanted: Wanted, clock: Clock) -> SiteFile:

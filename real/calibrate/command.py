@@ -51,13 +51,15 @@ def calibrate(
     from ...envs.errors import InputError
     from ...envs.files import check_output_file
     from ...envs.scenario import load_scenario
+    from ..executors.make import frames_jpeg_quality, make_executors
+    from ..frames.source import open_frames
     from .calibration import calibrate as measure
+    from .calibration import draft_site
     from .deployment import read_deployment
     from .deployment import template as write_template
     from .effort import FULL, QUICK
     from .job import Wanted
     from .ledger import parse_assumptions
-    from .parts import executors_of, frames_of
     from .site_writer import report, write_site
 
     scenario = load_scenario(base)
@@ -75,9 +77,13 @@ def calibrate(
     check_output_file(out)
     assumptions = parse_assumptions(assume or [])
     where = read_deployment(deployment, out.parent)
-    frames = frames_of(images, where.frame)
+    draft = draft_site(scenario, where, str(deployment))
+    effort = QUICK if quick else FULL
+    source = open_frames(images, where.frame, jpeg_quality=frames_jpeg_quality(draft), limit=effort.images)
+    frames = list(source)
+    source.close()
     wanted = Wanted(scenario, base, where, out.resolve().parent, assumptions, condition, keep_links, images)
-    executors = executors_of(scenario, where, wanted.folder)
+    executors = make_executors(draft, wanted.folder)
     with progress("calibrate") as show:
         steps = 0
 
@@ -86,7 +92,7 @@ def calibrate(
             steps += 1
             show(what, min(steps, 99), 100)
 
-        found = asyncio.run(measure(wanted, executors, frames, QUICK if quick else FULL, tell))
+        found = asyncio.run(measure(wanted, executors, frames, effort, tell))
     write_site(out, found.site)
     for line in report(found):
         typer.echo(line)
