@@ -61,6 +61,7 @@ def _hindsight():
 
 app.command()(doctor)
 app.command()(calibrate)
+app.command()(run)
 app.command()(verify_command(_hindsight))
 
 

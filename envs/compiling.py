@@ -3,18 +3,22 @@
 The step of one request is some two hundred scalar operations. NumPy spends its time between them: written with arrays
 it reached a fifth of CartPole's speed at most; compiled it has four tenths of it at 1024 environments, over half with
 a second thread (`helper_thread`), and passes it at 64 (benchmarks/bench_env.py). numba comes with the ``train`` extra;
-the device's light install replays logs uncompiled, slower and equal up to rounding.
+the device's light install replays logs uncompiled, slower and equal up to rounding. CARBONPILOT_NUMBA=0 in the
+environment leaves numba out where it is installed; `carbonpilot run` does so, to start in time and stay small.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 try:
+    if os.environ.get("CARBONPILOT_NUMBA") == "0":
+        raise ImportError("numba is not wanted in this process")
     import numba
 except ImportError:
     numba = None

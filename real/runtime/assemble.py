@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ...envs.next_request import RECENT_WEIGHT
 from ...envs.observation import ObservationTable, build_table
 from ...envs.scenario import scenario_sha256
 from ..clock import Clock
-from ..interfaces import Executor, Frame
+from ..interfaces import Executor
 from ..log_records import Header
 from ..meters.meter import Meter
 from ..observer import Carried, MeasuredThrottle, Observer, site_levels
@@ -68,22 +67,23 @@ def check(options: RunOptions, clock: Clock) -> Checked:
         InputError: with what was expected, what came and the mend.
     """
     options.check()
+    folder_of_log = options.folder_of_log
     site = load_site(options.site)
     folder = options.site.resolve().parent
     check_machine(site, options.site, options.allow_other_device or options.stand_in)
     table = build_table(site.scenario)
     policy, name, card_sha256 = open_policy(options.bundle, options.policy, site.scenario, table)
-    lock = lock_folder(options.log)
+    lock = lock_folder(folder_of_log)
     try:
-        repaired = repair(options.log)
-        before = earlier(options.log, site.scenario.episode.requests)
-        check_same_site(before, scenario_sha256(site.scenario), options.log)
+        repaired = repair(folder_of_log)
+        before = earlier(folder_of_log, site.scenario.episode.requests)
+        check_same_site(before, scenario_sha256(site.scenario), folder_of_log)
     except BaseException:
         os.close(lock)
         raise
-    feeds = site_feeds(site.deployment.feeds, folder, options.log / "feeds.json", clock)
+    feeds = site_feeds(site.deployment.feeds, folder, folder_of_log / "feeds.json", clock)
     if options.stand_in:
-        probes, executors, meters = StandInProbes(site.scenario, clock), stand_ins(site), {}
+        probes, executors, meters = StandInProbes(site.scenario, clock), stand_ins(site, folder), {}
     else:
         executors = site_executors(site, folder, options.start_without_servers)
         probes, meters = site_probes(site, clock), site_meters(site.deployment)
@@ -173,7 +173,9 @@ class Run:
         requests = scenario.episode.requests
         observer = Observer(scenario, levels, throttle, carried(checked.before, requests))
         shield = Shield(checked.policy, scenario, fallback=options.fallback, doubts=lambda: observer.doubts)
-        files = LogFiles(options.log, header, options.log_file_bytes, options.log_files, checked.lock)
+        files = LogFiles(
+            options.folder_of_log, header, options.log_file_bytes, options.log_files, checked.lock
+        )
         self.masks = None if options.masks is None else MaskWriter(options.masks)
         self.curves = None
         if options.tensorboard is not None:
@@ -294,12 +296,4 @@ class Run:
             self.masks.take(result)
 
 
-def limited(frames: Iterator[Frame], most: int | None) -> Iterator[Frame]:
-    """The first so many frames of a source."""
-    for count, frame in enumerate(frames, start=1):
-        yield frame
-        if count == most:
-            return
-
-
-__all__ = ["Checked", "Run", "carried", "check", "limited"]
+__all__ = ["Checked", "Run", "carried", "check"]

@@ -74,7 +74,6 @@ class Totals:
     delivered: int = 0
     recorded: int = 0
     answered: int = 0
-    missed: int = 0
     overloaded: int = 0
     faults: int = 0  # errors of our own code, each logged with its traceback
 

@@ -35,7 +35,7 @@ class RunOptions:
         overload: what becomes of a frame that finds no room.
         fallback: when local steps in beside a remote call; see `Shield`.
         drain_s: time for frames under way when the run is stopped.
-        log: folder of the log.
+        log: folder of the log; None: a new one below runs/.
         log_file_bytes, log_files: size of a file, and how many are kept; None: all.
         masks: folder for masks; None: they are dropped.
         tensorboard: folder for curves; None: none are drawn.
@@ -58,7 +58,7 @@ class RunOptions:
     overload: Overload = "skip"
     fallback: Fallback = "risk"
     drain_s: float = 5.0
-    log: Path = Path("runs/log")
+    log: Path | None = None
     log_file_bytes: int = 64_000_000
     log_files: int | None = None
     masks: Path | None = None
@@ -67,6 +67,13 @@ class RunOptions:
     allow_other_device: bool = False
     stand_in: bool = False
     start_without_servers: bool = False
+
+    @property
+    def folder_of_log(self) -> Path:
+        """The log's folder, which must have been chosen by now."""
+        if self.log is None:
+            raise InputError("A run needs a folder for its log.")
+        return self.log
 
     def check(self) -> None:
         """Refuse what cannot be.

@@ -13,6 +13,7 @@ from ...envs.errors import InputError
 from ...envs.schema import LOCAL, GeneratedLink, PhasedLink, Scenario, TraceLink
 from ...envs.service import mean_ms
 from ..clock import Clock
+from ..executors.make import make_executors
 from ..interfaces import Executor
 from ..meters.meter import Meter
 from ..probes.echo_probe import EchoProbe
@@ -123,37 +124,13 @@ def site_executors(site: SiteFile, folder: Path, without_servers: bool) -> dict[
     Raises:
         InputError: the site file has one local model, but several placements on the device.
     """
-    from ..executors.local import LocalExecutor
-    from ..executors.triton import TritonExecutor
-    from ..executors.triton_channel import TritonChannel
-
-    scenario, deployment = site.scenario, site.deployment
-    check_one_local(scenario)
-    channels = {name: TritonChannel(server, folder) for name, server in deployment.servers.items()}
-    made: dict[str, Executor] = {}
-    for p in scenario.placements:
-        if p.node == LOCAL:
-            made[p.name] = LocalExecutor(p.name, deployment.local, deployment.frame, folder)
-            continue
-        remote: Executor = TritonExecutor(
-            p.name, deployment.remote[p.name], deployment.frame, channels[p.node]
-        )
-        made[p.name] = LateExecutor(remote) if without_servers else remote
-    return made
-
-
-def check_one_local(scenario: Scenario) -> None:
-    """Refuse a site that wants several models on the device.
-
-    Raises:
-        InputError: it does.
-    """
-    local = [p.name for p in scenario.placements if p.node == LOCAL]
-    if len(local) != 1:
-        raise InputError(
-            f"The site has {len(local)} placements on the device ({', '.join(local)}), and a site file holds one local "
-            "model. Leave one of them, or put the others on a server."
-        )
+    made = make_executors(site, folder)
+    if not without_servers:
+        return made
+    return {
+        p.name: made[p.name] if p.node == LOCAL else LateExecutor(made[p.name])
+        for p in site.scenario.placements
+    }
 
 
 class StandInProbes:
@@ -194,12 +171,16 @@ class StandInProbes:
         return LinkState(rtt, rtt, np.float32(0.0), np.float32(loss_pct), rate, now_s, 1, 0, None, None)
 
 
-def stand_ins(site: SiteFile, seed: int = 0) -> dict[str, Executor]:
-    """Executors that take the calibrated service times and compute nothing."""
+def stand_ins(site: SiteFile, folder: Path, seed: int = 0) -> dict[str, Executor]:
+    """Executors that take the calibrated service times and compute nothing.
+
+    Raises:
+        InputError: as `site_executors`.
+    """
     from ...envs.model_card import MASK_SCALE
     from ..executors.standin import StandInExecutor
 
-    check_one_local(site.scenario)
+    make_executors(site, folder)
     size = site.deployment.frame
     mask_size = (size.height // MASK_SCALE, size.width // MASK_SCALE)
     made: dict[str, Executor] = {}

@@ -47,11 +47,13 @@ class Status:
         self._lock = threading.Lock()  # held for one append or one copy
         self._spent_mg = self._energy_j = 0.0
         self._of_unknown_carbon = 0
+        self.missed = 0  # frames above the objective or without a result
 
     def take(self, record: FrameRecord) -> None:
         """Take a frame."""
         with self._lock:
             self._recent.append(record)
+        self.missed += record.missed
         self._energy_j += record.energy_j_marginal
         if record.carbon_mg_marginal is None:
             self._of_unknown_carbon += 1
@@ -72,7 +74,7 @@ class Status:
             "providers": h.providers,
             "up_s": round(now_s - h.started_monotonic_s, 1),
             "slo_ms": h.slo_ms,
-            "frames": {**vars(self._totals()), "in_flight": self._world.in_flight()},
+            "frames": {**vars(self._totals()), "missed": self.missed, "in_flight": self._world.in_flight()},
             "recent": _recent(recent),
             "chart": [
                 {
