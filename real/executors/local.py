@@ -119,6 +119,10 @@ class LocalExecutor:
             engine_cache=None if cache is None else self._folder / cache,
             check=lambda inputs, outputs: _check_tensors(file, self._size, inputs, outputs),
         )
+        try:
+            self._mask(session.run(np.zeros((1, *self._size, 3), np.uint8)))
+        except ExecutorError as err:
+            raise InputError(f"{file}: {err} Export it again: carbonpilot models export ...") from err
         if (text := session.metadata.get(METADATA_KEY)) is not None:
             self.card = read_model_card(text, str(file))
         return session
