@@ -14,7 +14,7 @@ from carbonpilot.real.testbed.profiles import PROFILES
 from carbonpilot.real.testbed.repository.settings import MODEL_SETS
 from carbonpilot.real.testbed.repository.write import write_repository
 from carbonpilot.real.testbed.server import Ports, TritonServer
-from carbonpilot.real.testbed.server_environment import find_environment
+from carbonpilot.real.testbed.server_environment import TritonEnvironment, find_environment
 from carbonpilot.real.testbed.server_environment import unavailable as triton_unavailable
 
 
@@ -34,15 +34,21 @@ def need(reason: str | None) -> None:
 
 
 @pytest.fixture(scope="session")
-def triton_loopback(tmp_path_factory: pytest.TempPathFactory):
+def triton_environment() -> TritonEnvironment:
+    """Where the Triton server is."""
+    need(triton_unavailable())
+    return find_environment()
+
+
+@pytest.fixture(scope="session")
+def triton_loopback(triton_environment: TritonEnvironment, tmp_path_factory: pytest.TempPathFactory):
     """A real Triton server on loopback with the quick stand-ins; a `TritonServer`.
 
     Shared by all tests of a process: one that breaks it must mend it (`restart`, `thaw`, `repository.fault()`).
     """
-    need(triton_unavailable())
     folder: Path = tmp_path_factory.mktemp("triton")
     repository = write_repository(folder, MODEL_SETS["fast"])
-    with TritonServer(find_environment(), repository, folder / "server.log", ports=free_ports()) as server:
+    with TritonServer(triton_environment, repository, folder / "server.log", ports=free_ports()) as server:
         yield server
 
 

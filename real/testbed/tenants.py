@@ -97,10 +97,11 @@ class Tenants:
             run_in(self._namespace, argv, **pipes) if self._namespace else subprocess.Popen(argv, **pipes)
         )
         assert self._process.stdout is not None
-        if self._process.stdout.readline().strip() != "sending":
-            said = self._process.stdout.read().strip().splitlines()[-1:]
-            self._process.wait()
-            raise CarbonPilotError(f"The tenants did not start: {' '.join(said) or 'no answer'}")
+        said = self._process.stdout.readline().strip()
+        if said != "sending":
+            words = [said, *self._process.stdout.read().strip().splitlines()]
+            self.stop()
+            raise CarbonPilotError(f"The tenants did not start: {words[-1] or 'no answer'}")
 
     @property
     def who(self) -> str:

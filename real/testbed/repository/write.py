@@ -17,7 +17,7 @@ _CODE = {"stand-in": "model_stand_in.py", "onnx": "model_onnx.py"}
 _BESIDE = ("images.py", "timing.py")
 _NOTES = {
     "stand-in": "stand-in: takes a model's time and computes no segmentation",
-    "onnx": "the graph's own; made of random weights unless you know better",
+    "onnx": "a real graph; the card in its file says of which weights",
 }
 
 # No queue policy: with any, the server's batcher wakes up every 500 ms only (docs/testbed.md).
