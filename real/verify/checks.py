@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...envs.schema import Scenario
+from ...envs.schema import Link, Scenario
 from .compare import LEAST_FOR_P95, Comparison, Figure
 from .conditions import Condition
-from .link_truth import calibrated_phase, is_near
+from .link_truth import calibrated_states, is_near, nearest_state
 from .served import Served
 
 MEAN_SHARE, P95_SHARE, ENERGY_SHARE = 0.05, 0.10, 0.05
@@ -66,22 +66,26 @@ def link_checks(scenario: Scenario, stretches: list[Condition]) -> list[Check]:
     """
     found = []
     for name, link in scenario.links.items():
-        phase = calibrated_phase(link)
-        if phase is None:
-            continue
         open_ = [s for s in stretches if np.isfinite(s.rtt_ms[name])]
         seconds = sum(s.seconds for s in open_)
-        if not seconds:
+        if not calibrated_states(link) or not seconds:
             continue
-        near = sum(s.seconds for s in open_ if is_near(s.rtt_ms[name], phase.rtt_ms))
         mean_ms = sum(s.rtt_ms[name] * s.seconds for s in open_) / seconds
+        near = sum(s.seconds for s in open_ if _like_calibrated(link, s.rtt_ms[name], s.seconds))
+        state = nearest_state(link, mean_ms)
+        assert state is not None
         detail = (
-            f"calibrated {phase.rtt_ms:.4g} ms, probed {mean_ms:.4g} ms on average; {near} of {seconds} s were like "
-            "the calibrated link"
+            f"calibrated {state[1].rtt_ms:.4g} ms, probed {mean_ms:.4g} ms on average; {near} of {seconds} s were like "
+            "a calibrated state of the link"
         )
-        part = f"links.{name}.source.phases.0.rtt_ms"
+        part = f"links.{name}.source.{state[0]}.rtt_ms"
         found.append(Check(part, f"round-trip time of {name}", near >= 0.5 * seconds, detail))
     return found
+
+
+def _like_calibrated(link: Link, rtt_ms: float, seconds: int) -> bool:
+    state = nearest_state(link, rtt_ms)
+    return state is not None and is_near(rtt_ms, state[1], seconds)
 
 
 def payload_check(scenario: Scenario, requests: Served) -> Check:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...envs.errors import InputError
-from ...envs.schema import Link, LinkPhase, PhasedLink
+from ...envs.schema import Link, PhasedLink, SwitchedLink
+from ...envs.schema_links import LinkCondition, LinkPhase
 from ...envs.transfer.empirical import jitter_table
 from .conditions import Condition
 from .world import LinkSeries
@@ -41,12 +42,22 @@ class LinkTruth:
     basis: list[str]
 
 
-def calibrated_phase(link: Link) -> LinkPhase | None:
-    """The one constant state that the site file gives a link, or None where it moves."""
+def calibrated_states(link: Link) -> dict[str, LinkPhase | LinkCondition]:
+    """The constant states that the site file gives a link, by their key below ``source``; none where it moves."""
     source = link.source
-    if isinstance(source, PhasedLink) and len(source.phases) == 1:
-        return source.phases[0]
-    return None
+    if isinstance(source, PhasedLink):
+        return {f"phases.{i}": phase for i, phase in enumerate(source.phases)}
+    if isinstance(source, SwitchedLink):
+        return {f"conditions.{k}": c for k, c in source.conditions.items() if c.outage is None}
+    return {}
+
+
+def nearest_state(link: Link, rtt_ms: float) -> tuple[str, LinkPhase | LinkCondition] | None:
+    """The calibrated state whose round-trip time is nearest in proportion; None where there is none."""
+    found = calibrated_states(link)
+    if not found:
+        return None
+    return min(found.items(), key=lambda item: abs(np.log((item[1].rtt_ms + 0.1) / (rtt_ms + 0.1))))
 
 
 def link_truth(
@@ -93,22 +104,24 @@ def _mean_and_scatter(rtt_ms: F64, answered: npt.NDArray[np.bool_]) -> tuple[F64
 def _loss_and_rate(
     name: str, link: Link, series: LinkSeries, stretch: Condition, where: str
 ) -> tuple[F64 | float, F64 | float, str]:
-    phase = calibrated_phase(link)
     rtt_ms = stretch.rtt_ms[name]
-    if phase is not None and (not np.isfinite(rtt_ms) or is_near(rtt_ms, phase.rtt_ms)):
-        return phase.loss_pct / 100, phase.rate_mbps, "calibrated"
     part = slice(stretch.start_s, stretch.end_s)
+    open_ms = rtt_ms if np.isfinite(rtt_ms) else float(np.median(series.rtt_ms[part]))
+    state = nearest_state(link, open_ms)
+    if state is not None and (not np.isfinite(rtt_ms) or is_near(rtt_ms, state[1], stretch.seconds)):
+        return state[1].loss_pct / 100, state[1].rate_mbps, "calibrated"
     loss, rate = series.loss[part], series.rate_mbps[part]
-    if np.isnan(loss).any() or np.isnan(rate).any():
-        if phase is not None:
-            return phase.loss_pct / 100, phase.rate_mbps, "calibrated for another round-trip time"
-        raise InputError(
-            f"{where}: the log never says the {'rate' if np.isnan(rate).any() else 'loss'} of link '{name}', and "
-            "the site file has no measured constant for it."
-        )
-    return loss, rate, "as recorded"
+    if not (np.isnan(loss).any() or np.isnan(rate).any()):
+        return loss, rate, "as recorded"
+    if state is not None:
+        return state[1].loss_pct / 100, state[1].rate_mbps, "calibrated for another round-trip time"
+    raise InputError(
+        f"{where}: the log never says the {'rate' if np.isnan(rate).any() else 'loss'} of link '{name}', and "
+        "the site file has no constant for it."
+    )
 
 
-def is_near(rtt_ms: float, calibrated_ms: float) -> bool:
-    """Whether a stretch's mean round-trip time is the calibrated link's."""
-    return abs(rtt_ms - calibrated_ms) <= max(NEAR_MS, NEAR_SHARE * calibrated_ms)
+def is_near(rtt_ms: float, state: LinkPhase | LinkCondition, seconds: int) -> bool:
+    """Whether a stretch's mean round-trip time is a calibrated state's, as far as so many probes can tell."""
+    error_ms = STANDARD_ERRORS * state.jitter_ms / np.sqrt(seconds)
+    return abs(rtt_ms - state.rtt_ms) <= max(NEAR_MS, NEAR_SHARE * state.rtt_ms, error_ms)
