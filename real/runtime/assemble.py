@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 from ... import __version__
-from ...agents.policy import Policy
-from ...envs.next_request import RECENT_WEIGHT
-from ...envs.observation import ObservationTable, build_table
 from ...envs.scenario import scenario_sha256
 from ..clock import Clock
-from ..interfaces import Executor
 from ..log_records import Header
-from ..meters.meter import Meter
-from ..observer import Carried, MeasuredThrottle, Observer, site_levels
+from ..observer import MeasuredThrottle, Observer, site_levels
 from ..shield.shield import Shield
-from ..site_file import SiteFile, load_site
 from .accounts import Accounts
-from .checks import check_machine, open_policy
+from .checked import Checked, carried
 from .engine import Engine
-from .feeds import SiteFeeds, site_feeds
-from .log_files import LogFiles, lock_folder
-from .log_repair import Earlier, check_same_site, earlier, repair
+from .log_files import LogFiles
 from .log_writer import LogWriter
 from .masks import MaskWriter
 from .meters import Meters
@@ -34,73 +24,11 @@ from .mind import RuntimeMind
 from .options import RunOptions
 from .recorder import FrameRecorder
 from .savings import Savings
-from .site_parts import SiteProbes, StandInProbes, site_executors, site_meters, site_probes, stand_ins
 from .status import Status
 from .story import Result
 from .world import World
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Checked:
-    """All that could be checked without an event loop; nothing runs so far."""
-
-    site: SiteFile
-    table: ObservationTable
-    policy: Policy
-    policy_name: str
-    card_sha256: str
-    before: Earlier
-    repaired: list[str]
-    probes: SiteProbes | StandInProbes
-    feeds: SiteFeeds
-    meters: dict[str, Meter]
-    executors: dict[str, Executor]
-    lock: int  # descriptor that holds the log's folder for this process
-
-
-def check(options: RunOptions, clock: Clock) -> Checked:
-    """Read everything and refuse what cannot run.
-
-    Raises:
-        InputError: with what was expected, what came and the mend.
-    """
-    options.check()
-    folder_of_log = options.folder_of_log
-    site = load_site(options.site)
-    folder = options.site.resolve().parent
-    check_machine(site, options.site, options.allow_other_device or options.stand_in)
-    table = build_table(site.scenario)
-    policy, name, card_sha256 = open_policy(options.bundle, options.policy, site.scenario, table)
-    lock = lock_folder(folder_of_log)
-    try:
-        repaired = repair(folder_of_log)
-        before = earlier(folder_of_log, site.scenario.episode.requests)
-        check_same_site(before, scenario_sha256(site.scenario), folder_of_log)
-    except BaseException:
-        os.close(lock)
-        raise
-    feeds = site_feeds(site.deployment.feeds, folder, folder_of_log / "feeds.json", clock)
-    if options.stand_in:
-        probes, executors, meters = StandInProbes(site.scenario, clock), stand_ins(site, folder), {}
-    else:
-        executors = site_executors(site, folder, options.start_without_servers)
-        probes, meters = site_probes(site, clock), site_meters(site.deployment)
-    return Checked(
-        site, table, policy, name, card_sha256, before, repaired, probes, feeds, meters, executors, lock
-    )  # fmt: skip
-
-
-def carried(before: Earlier, requests: int) -> Carried:
-    """What the observer goes on with: frames are counted in blocks of an episode's length from frame 0 on."""
-    frames = before.next_frame % requests
-    recent = 0.0
-    for missed in before.missed:
-        recent += RECENT_WEIGHT * (missed - recent)
-    return Carried(
-        frames, float(sum(before.missed[len(before.missed) - frames :])) if frames else 0.0, recent
-    )
 
 
 class Run:
@@ -125,10 +53,11 @@ class Run:
         await self._start_executors()
         try:
             self._build()
+            self._begin()
         except BaseException:
             await self._close_executors()
+            self.checked.ends.close()
             raise
-        self._begin()
         return self.engine
 
     async def stop(self) -> None:
@@ -137,7 +66,7 @@ class Run:
         t = self.engine.totals
         self.event("run-ended", "run", f"{t.offered} frames, {t.delivered} results, {t.recorded} lines")
         await self._close_executors()
-        await asyncio.to_thread(self._end)
+        await asyncio.to_thread(self.checked.ends.close)
 
     def event(self, event: str, subject: str, detail: str) -> None:
         """Have an event logged."""
@@ -154,6 +83,7 @@ class Run:
                 task.cancel()
             await asyncio.gather(*began, return_exceptions=True)
             await self._close_executors()
+            self.checked.ends.close()
             raise
 
     async def _close_executors(self) -> None:
@@ -173,16 +103,22 @@ class Run:
         requests = scenario.episode.requests
         observer = Observer(scenario, levels, throttle, carried(checked.before, requests))
         shield = Shield(checked.policy, scenario, fallback=options.fallback, doubts=lambda: observer.doubts)
-        files = LogFiles(
-            options.folder_of_log, header, options.log_file_bytes, options.log_files, checked.lock
-        )
-        self.masks = None if options.masks is None else MaskWriter(options.masks)
-        self.curves = None
+        ends = checked.ends
+        takers = []
         if options.tensorboard is not None:
             from .curves import Curves
 
-            self.curves = Curves(options.tensorboard, header)
-        self.log = LogWriter(files, clock, began_s, [] if self.curves is None else [self.curves])
+            curves = Curves(options.tensorboard, header)
+            ends.add("curves", curves.close)
+            takers.append(curves)
+        files = LogFiles(
+            options.folder_of_log, header, options.log_file_bytes, options.log_files, locked=True
+        )
+        self.log = LogWriter(files, clock, began_s, takers)
+        ends.add("log", self.log.close)
+        self.masks = None if options.masks is None else MaskWriter(options.masks)
+        if self.masks is not None:
+            ends.add("masks", self.masks.close)
         self.meters = Meters(checked.meters, scenario, clock, began_s, self.log.put)
         self.mind = RuntimeMind(
             scenario, observer, shield, checked.probes.uplinks, self._note_own, clock, began_s,
@@ -211,6 +147,7 @@ class Run:
             tell.append(metrics.count)
             self.server = StatusServer(options.listen, metrics.page, self.status.content)
             self.address = self.server.address
+            ends.add("status page", self.server.stop)
         accounts = Accounts(scenario, levels)
         self.recorder = FrameRecorder(
             scenario, accounts, self.world, self.meters, self.log.put, tell, began_s
@@ -249,32 +186,21 @@ class Run:
         )
 
     def _begin(self) -> None:
+        ends = self.checked.ends
         self.log.start()
-        self.meters.start()
-        self.checked.feeds.start()
-        self.checked.probes.start()
-        self.world.start()
+        for what, start, stop in (
+            ("meters", self.meters.start, self.meters.stop),
+            ("feeds", self.checked.feeds.start, self.checked.feeds.stop),
+            ("probes", self.checked.probes.start, self.checked.probes.stop),
+            ("world", self.world.start, self.world.stop),
+        ):
+            ends.add(what, stop)
+            start()
         for told in self.checked.repaired:
             log.warning("%s", told)
             self.event("log-repaired", "log", told)
         if self.server is not None:
             self.server.start()
-
-    def _end(self) -> None:
-        for what, step in (
-            ("status page", lambda: self.server and self.server.stop()),
-            ("world", self.world.stop),
-            ("probes", self.checked.probes.stop),
-            ("feeds", self.checked.feeds.stop),
-            ("meters", self.meters.stop),
-            ("masks", lambda: self.masks and self.masks.close()),
-            ("log", self.log.close),
-            ("curves", lambda: self.curves and self.curves.close()),
-        ):
-            try:
-                step()
-            except Exception as err:
-                log.error("The %s did not end well: %s", what, err)
 
     @property
     def faults(self) -> int:
@@ -294,6 +220,3 @@ class Run:
     def _take_result(self, result: Result) -> None:
         if self.masks is not None:
             self.masks.take(result)
-
-
-__all__ = ["Checked", "Run", "carried", "check"]

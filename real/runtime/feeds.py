@@ -34,7 +34,9 @@ class SiteFeeds:
         return found
 
     def start(self) -> None:
-        """Begin to refresh."""
+        """Begin to refresh; what needs no network is read at once, so that the first frame knows its grid."""
+        if self.background.feed.offline:
+            self.background.refresh()
         self.background.start()
 
     def stop(self) -> None:

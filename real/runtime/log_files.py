@@ -25,14 +25,14 @@ class LogFiles:
         header: of this run; its ``part`` is set for each file.
         max_bytes: a file that would grow beyond it is followed by the next one.
         keep: files to keep, the oldest are deleted; None: all.
-        lock: descriptor of `lock_folder`, which is closed with the files; None: the folder is locked here.
+        locked: the caller holds the folder (`lock_folder`); otherwise it is held here.
 
     Raises:
         InputError: the folder cannot be written, or another process writes there.
     """
 
     def __init__(
-        self, folder: Path, header: Header, max_bytes: int, keep: int | None = None, lock: int | None = None
+        self, folder: Path, header: Header, max_bytes: int, keep: int | None = None, locked: bool = False
     ) -> None:
         if max_bytes < 1 or (keep is not None and keep < 1):
             raise InputError(
@@ -43,7 +43,7 @@ class LogFiles:
         self._part = header.part
         self._file: int | None = None
         self._size = self._begun = 0  # bytes in the file, and of its header
-        self._lock: int | None = lock_folder(folder) if lock is None else lock
+        self._lock: int | None = None if locked else lock_folder(folder)
 
     def write(self, line: bytes) -> None:
         """Append one line with its newline.

@@ -97,7 +97,9 @@ class LogWriter:
     def close(self, timeout_s: float = 10.0) -> LogState:
         """Write what is left, close the files, and say how it went; what finds no room now is dropped."""
         thread, self._thread = self._thread, None
-        if thread is not None:
+        if thread is None:
+            self._files.close()  # it never began, or was closed before
+        else:
             self._queue.put(None)
             thread.join(timeout_s)
             if thread.is_alive():

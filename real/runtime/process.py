@@ -16,7 +16,8 @@ from ...envs.errors import CarbonPilotError
 from ..clock import Clock, SystemClock
 from ..executors.make import frames_jpeg_quality
 from ..frames.source import FrameSource, open_frames
-from .assemble import Checked, Run, check
+from .assemble import Run
+from .checked import Checked, check
 from .feeder import FrameThread, feed, pace_of
 from .notify import notify, watchdog_interval_s
 from .options import RunOptions
@@ -38,15 +39,19 @@ def run_until_stopped(options: RunOptions, clock: Clock | None = None) -> int:
     if options.log is None:
         options = replace(options, log=new_log_folder())
     checked = check(options, clock)
-    frames = open_frames(
-        options.images,
-        checked.site.deployment.frame,
-        jpeg_quality=frames_jpeg_quality(checked.site),
-        start_index=checked.before.next_frame,
-        limit=options.frames,
-        repeat=options.repeat,
-        clock=clock,
-    )
+    try:
+        frames = open_frames(
+            options.images,
+            checked.site.deployment.frame,
+            jpeg_quality=frames_jpeg_quality(checked.site),
+            start_index=checked.before.next_frame,
+            limit=options.frames,
+            repeat=options.repeat,
+            clock=clock,
+        )
+    except BaseException:
+        checked.ends.close()
+        raise
     return asyncio.run(_run(options, checked, frames, clock))
 
 

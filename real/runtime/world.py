@@ -17,6 +17,7 @@ from ..probes.loop import ProbeSnapshot
 from .accounts import Surroundings, network_of
 
 LINK_SILENT_S = 5.0  # without an answered probe for so long a link is told of as silent
+EARLY_S = (0.05, 0.2, 0.5)  # further looks in the first second
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class World:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.faults = 0
-        self.seen = self._look({})
+        self.seen = self._look()
 
     def start(self) -> None:
         """Look now, and every second from now on."""
@@ -122,14 +123,18 @@ class World:
 
     def tick(self) -> None:
         """Look once; the thread lives by this."""
-        seen = self._look(self.seen.states)
+        self._put(self._record(self._refresh()))
+        self._also(self.seen.time_s)
+
+    def _refresh(self) -> Seen:
+        """Look, show it to the observer, and tell what has changed."""
+        seen = self._look()
         self._observer.refresh(seen.snapshot, seen.zones, self._ms(seen.time_s))
         before, self.seen = self.seen, seen
         for subject, state in seen.states.items():
             if before.states.get(subject, state) != state:
                 self.event(state, subject, self._detail(subject, seen))
-        self._put(self._record(seen))
-        self._also(seen.time_s)
+        return seen
 
     def event(self, event: str, subject: str, detail: str) -> None:
         """Have an event logged."""
@@ -146,20 +151,25 @@ class World:
 
     def _run(self) -> None:
         due_s = self._clock.monotonic_s()
+        for after_s in EARLY_S:  # the probes' first answers must not wait for a second
+            self._wait_and(self._refresh, due_s + after_s)
         while not self._stopping.is_set():
             due_s = max(due_s + 1.0, self._clock.monotonic_s())
-            if self._stopping.wait(max(due_s - self._clock.monotonic_s(), 0.0)):
-                return
-            try:
-                self.tick()
-            except Exception:
-                self.faults += 1
-                log.exception("Error while looking at the world; the run goes on with what was known.")
+            self._wait_and(self.tick, due_s)
+
+    def _wait_and(self, look: Callable[[], object], due_s: float) -> None:
+        if self._stopping.wait(max(due_s - self._clock.monotonic_s(), 0.0)):
+            return
+        try:
+            look()
+        except Exception:
+            self.faults += 1
+            log.exception("Error while looking at the world; the run goes on with what was known.")
 
     def _ms(self, time_s: float) -> float:
         return (time_s - self._began_s) * 1000
 
-    def _look(self, before: Mapping[str, str]) -> Seen:
+    def _look(self) -> Seen:
         now_s = self._clock.monotonic_s()
         snapshot, zones = self._probes.latest(), self._feeds.latest()
         return Seen(
