@@ -103,12 +103,15 @@ class Tenants:
             self.stop()
             raise CarbonPilotError(f"The tenants did not start: {words[-1] or 'no answer'}")
 
-    @property
-    def who(self) -> str:
-        """``PID-START`` of the process (`namespaces.owner`)."""
-        if self._process is None:
+    def detach(self) -> str:
+        """Let them live on when this process ends; returns ``PID-START`` of theirs (`namespaces.owner`)."""
+        process, self._process = self._process, None
+        if process is None:
             raise CarbonPilotError("the tenants have not been started, so they have no process yet")
-        return owner(self._process.pid)
+        if process.stdout is not None:
+            process.stdout.close()
+        process.returncode = 0  # nothing here waits for it, or warns that nothing does
+        return owner(process.pid)
 
     def stop(self) -> dict[str, Any]:
         """Stop sending, wait for what is under way (at most 3 s) and return the counts."""

@@ -48,7 +48,7 @@ def start_tenants(
         stop_tenants(folder)
         tenants = Tenants(address, settings, folder / FILE, server.namespace)
         tenants.start()
-        write_tenants(folder, tenants.who)
+        write_tenants(folder, tenants.detach())
     return settings
 
 
