@@ -17,10 +17,8 @@ from .world import LinkSeries
 F64 = npt.NDArray[np.float64]
 
 HALF_WINDOW_S = 5  # round-trip times are averaged over this many seconds to either side
-NEAR_SHARE, NEAR_MS = (
-    0.10,
-    1.0,
-)  # a stretch this near to the calibrated round-trip time is the calibrated link
+# A stretch this near to a calibrated round-trip time is the calibrated link.
+NEAR_SHARE, NEAR_MS, STANDARD_ERRORS = 0.10, 1.0, 3.0
 
 
 @dataclass(frozen=True)

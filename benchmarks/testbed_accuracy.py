@@ -1,0 +1,145 @@
+"""How near the simulator comes to a real server over a real link: calibrate, run, verify, on the test bed.
+
+For each profile of the link the site is calibrated, then every placement answers some hundred frames alone, and
+`verify` says what the simulator predicts for the same frames. Needs root (namespaces) and the Triton environment
+(`make triton`). A machine with something else to do gives times that belong to nobody; the load is printed.
+
+    .venv/bin/python benchmarks/testbed_accuracy.py --profile lan --profile emu-a --frames 300 --out runs/accuracy
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from carbonpilot.real.testbed.bed import BedSettings, Testbed
+from carbonpilot.real.testbed.profiles import PROFILES
+
+BASE = Path(__file__).resolve().parent.parent / "configs" / "testbed" / "base.yaml"
+DEPLOYMENT = """\
+frame: {{height: 256, width: 512}}
+local: {{file: {onnx}, providers: [cpu], intra_op_threads: {threads}}}
+remote:
+  edge-b0: {{model: segformer-b0-{form}, {encoding}}}
+  edge-b4: {{model: segformer-b4-{form}, {encoding}}}
+servers:
+  edge: {{grpc: "{grpc}", metrics: "{metrics}"}}
+probes:
+  uplink: {{host: "{echo_host}", port: {echo_port}, method: echo}}
+feeds:
+  source: country-default
+  interval_s: 300
+  zones: {{home: POL, city: FRA}}
+meters: []
+"""
+CARBONPILOT = str(Path(sys.executable).with_name("carbonpilot"))
+PLACEMENTS = ("local-b0", "edge-b0", "edge-b4")
+
+
+def main() -> int:
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    onnx = options.onnx or export(options.out)
+    rows = []
+    for name in options.profile:
+        rows += one_profile(name, onnx, options)
+    (options.out / "accuracy.json").write_text(json.dumps(rows, indent=2) + "\n")
+    print(f"\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    print(f"{'profile':10} {'placement':10} {'n':>4} {'mean ms':>9} {'predicted':>9} {'error':>7}   "
+          f"{'p95 ms':>8} {'predicted':>9} {'error':>7}")  # fmt: skip
+    for r in rows:
+        m, p = r["mean_ms"], r["p95_ms"]
+        print(
+            f"{r['profile']:10} {r['placement']:10} {r['count']:4d} {m['measured']:9.1f} {m['predicted']['mean']:9.1f} "
+            f"{100 * m['relative_error']:+6.1f}%   {p['measured']:8.1f} {p['predicted']['mean']:9.1f} "
+            f"{100 * p['relative_error']:+6.1f}%"
+        )
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--profile", action="append", choices=sorted(PROFILES), help="link; repeatable")
+    parser.add_argument("--placement", action="append", choices=PLACEMENTS, help="repeatable; default: all")
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--rate", type=float, default=5.0, help="frames a second")
+    parser.add_argument("--form", choices=("jpeg", "uint8"), default="jpeg")
+    parser.add_argument("--threads", type=int, default=1, help="of the device's model")
+    parser.add_argument("--onnx", type=Path, help="the device's model; default: exported with random weights")
+    parser.add_argument("--quick", action="store_true", help="calibrate in half a minute")
+    parser.add_argument("--keep-site", action="store_true", help="use the site file of an earlier call")
+    parser.add_argument("--out", type=Path, default=Path("runs/accuracy"))
+    options = parser.parse_args()
+    options.profile = options.profile or ["lan", "emu-a"]
+    options.placement = options.placement or list(PLACEMENTS)
+    return options
+
+
+def export(out: Path) -> Path:
+    onnx = out / "segformer-b0.onnx"
+    if not onnx.exists():
+        argv = ["models", "export", "--model", "b0", "--random", "0", "--out", str(onnx)]
+        subprocess.run([CARBONPILOT, *argv], check=True)
+    return onnx
+
+
+def one_profile(name: str, onnx: Path, options: argparse.Namespace) -> list[dict]:
+    folder = (options.out / name).resolve()
+    folder.mkdir(exist_ok=True)
+    with Testbed(BedSettings(link=PROFILES[name], seed=1), folder / "bed") as bed:
+        site = folder / "site.yaml"
+        if not (options.keep_site and site.exists()):
+            calibrate(bed, folder, site, onnx, options)
+        return [row for p in options.placement for row in play(bed, folder, site, name, p, options)]
+
+
+def device(bed: Testbed, *words: str, code: int | None = 0) -> None:
+    """Run our command line on the device and wait."""
+    done = bed.run_device([CARBONPILOT, *words])
+    if done.wait() != code and code is not None:
+        raise SystemExit(f"carbonpilot {words[0]} ended with {done.returncode}")
+
+
+def calibrate(bed: Testbed, folder: Path, site: Path, onnx: Path, options: argparse.Namespace) -> None:
+    host, port = bed.echo()
+    deployment = folder / "deploy.yaml"
+    encoding = "encoding: jpeg, jpeg_quality: 90" if options.form == "jpeg" else "encoding: uint8"
+    deployment.write_text(
+        DEPLOYMENT.format(
+            onnx=onnx.resolve(), threads=options.threads, form=options.form, encoding=encoding,
+            grpc=bed.server.grpc, metrics=bed.server.metrics, echo_host=host, echo_port=port,
+        )  # fmt: skip
+    )
+    quick = ["--quick"] if options.quick else []
+    device(
+        bed, "calibrate", "--base", str(BASE), "--deployment", str(deployment), "--images", "synthetic:200",
+        "--out", str(site), *quick,
+    )  # fmt: skip
+
+
+def play(
+    bed: Testbed, folder: Path, site: Path, profile: str, placement: str, options: argparse.Namespace
+) -> list[dict]:
+    """Let one placement answer all frames, and hold the log against the simulator."""
+    log = folder / f"log-{placement}"
+    for file in log.glob("*") if log.exists() else ():
+        file.unlink()
+    policy = "always-local" if placement.startswith("local") else f"always-{placement}"
+    device(
+        bed, "run", "--site", str(site), "--policy", policy, "--mode", "active", "--images", "synthetic:200",
+        "--repeat", "--frames", str(options.frames), "--rate", str(options.rate), "--fallback", "never",
+        "--log", str(log), "--listen", "none",
+    )  # fmt: skip
+    report = folder / f"verify-{placement}.json"
+    argv = ["verify", str(log), "--site", str(site), "--json", str(report), "--no-regret"]
+    subprocess.run([CARBONPILOT, *argv], check=False)
+    found = json.loads(report.read_text())["placements"]
+    return [{"profile": profile, **row} for row in found if row["placement"] == placement]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
