@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ...envs.errors import InputError
-from ...envs.schema import LOCAL, GeneratedLink, PhasedLink, Scenario, TraceLink
+from ...envs.schema import LOCAL, GeneratedLink, PhasedLink, Scenario, SwitchedLink, TraceLink
 from ...envs.service import mean_ms
+from ...envs.switched_links import long_run_shares, next_second
 from ..clock import Clock
 from ..executors.make import make_executors
 from ..interfaces import Executor
@@ -92,6 +93,9 @@ def prior_mbps(scenario: Scenario, link: str) -> float:
     source = scenario.links[link].source
     if isinstance(source, PhasedLink):
         return source.phases[0].rate_mbps
+    if isinstance(source, SwitchedLink):
+        shares = long_run_shares(next_second(source))
+        return float(shares @ [c.rate_mbps for c in source.conditions.values()])
     assert isinstance(source, GeneratedLink | TraceLink)
     return math.sqrt(source.uplink_median.low_mbps * source.uplink_median.high_mbps)
 
