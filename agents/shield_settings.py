@@ -13,8 +13,7 @@ class ShieldSettings:
 
     Attributes:
         reserve_misses: with fewer misses left than this in the budget, every request goes where its predicted upper
-            latency is smallest. 4: an exploration of the learning problem found it worth 12 to 15 points of compliance
-            for 4 to 5 % carbon.
+            latency is smallest.
         head_start: share of the budget by which misses may run ahead of plan before predictions of lateness count.
         miss_level: share of answers that may be above the tracked upper latency; 0.05 tracks the 95th percentile.
         tracker_step: step of the quantile tracker, in logarithms of latency over belief: an answer above the tracked
@@ -27,11 +26,11 @@ class ShieldSettings:
         feed_limit_h: a grid feed older than this says nothing about now; the device's runtime asks the feed itself.
     """
 
-    reserve_misses: float = 4.0
-    head_start: float = 0.1
+    reserve_misses: float = 6.0
+    head_start: float = 0.0
     miss_level: float = 0.05
     tracker_step: float = 0.1
-    upper_start: float = 1.5
+    upper_start: float = 1.25
     forget_s: float = 10.0
     probe_limit: float = 3.0
     load_limit_s: float = 10.0

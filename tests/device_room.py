@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from carbonpilot.envs.observation import build_table
 from carbonpilot.envs.scenario import load_scenario
 from carbonpilot.real.observer import Observer
 from carbonpilot.real.observer.levels import node_sha256
@@ -79,3 +80,37 @@ def informed(scenario, **options):
     observer = Observer(scenario, quick_levels(scenario), **options)
     observer.refresh(snapshot(scenario), zones(scenario), 0.0)
     return observer
+
+
+def vector(scenario, **changes):
+    """A sound observation where nothing is wrong: (F,); keys are feature names with _ for -."""
+    table = build_table(scenario)
+    raw = dict.fromkeys(table.names, 0.0)
+    for p in scenario.placements:
+        raw[f"{p.name}_latency_ms"], raw[f"{p.name}_carbon_mg"] = 70.0, 0.3
+    for link in scenario.links:
+        raw[f"{link}_rtt_ms"], raw[f"{link}_uplink_mbps"] = 20.0, 50.0
+    raw |= {"payload_kb": PAYLOAD_KB, "gap_ms": 100.0, "feed_age_h": 1.0}
+    names = {name.replace("-", "_"): name for name in table.names}
+    raw |= {names[key]: value for key, value in changes.items()}
+    return table.encode(raw)
+
+
+class Wants:
+    """A policy that wants what it is told, or raises it."""
+
+    name = "wants"
+
+    def __init__(self, answer):
+        self.answer, self.seen = answer, []
+
+    def reset(self, batch):
+        pass
+
+    def decide(self, observation, mask):
+        self.seen.append(np.array(mask))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if observation.ndim == 2:
+            return np.full(len(observation), self.answer, dtype=np.int64)
+        return self.answer
