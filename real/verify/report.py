@@ -16,7 +16,7 @@ from .regret import Regret
 from .verification import Verification
 
 SCHEMA = "carbonpilot/verify/1"
-WIDTH = 170
+WIDTH = 200  # columns where there is no terminal
 
 
 def print_verification(found: Verification, log: str) -> None:
@@ -60,21 +60,13 @@ def _latency_table(cells: list[Comparison], title: str) -> Any:
     for heading in ("placement", "condition", "loss and rate", "requests"):
         table.add_column(heading)
     for name in ("mean", "p50", "p95"):
-        table.add_column(f"{name} ms: measured")
-        table.add_column("predicted")
-        table.add_column("error")
+        table.add_column(f"{name} ms")
+        table.add_column("predicted", no_wrap=True)
+        table.add_column("error", no_wrap=True)
     for c in cells:
         numbers = [text for f in (c.mean_ms, c.p50_ms, c.p95_ms) for text in _cells(f)]
         table.add_row(c.placement, c.condition, c.basis, str(c.count), *numbers)
     return table
-
-
-def _cells(f: Figure) -> tuple[str, str, str]:
-    return (
-        f"{f.measured:.4g}",
-        f"{f.predicted:.4g} \\[{f.low:.4g}, {f.high:.4g}]",
-        f"{100 * f.relative_error:+.1f} %",
-    )
 
 
 def _energy_table(totals: list[Comparison]) -> Any:
