@@ -42,13 +42,13 @@ def rewritten(log, change):
 
 def test_another_sites_log_is_refused(log, tiny_scenario):
     other = site_of(tiny_scenario(slo={"latency_ms": 151}))
-    with pytest.raises(InputError, match="log was written with scenario 'tiny'.*--site"):
+    with pytest.raises(InputError, match=r"log was written with scenario 'tiny'.*--site"):
         verify_log(log, other)
 
 
 def test_another_tables_log_is_refused(log, scenario):
     rewritten(log, lambda r: replace(r, table_sha256="f" * 64) if isinstance(r, Header) else r)
-    with pytest.raises(InputError, match="observation table.*version"):
+    with pytest.raises(InputError, match=r"observation table.*version"):
         verify_log(log, site_of(scenario))
 
 

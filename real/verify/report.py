@@ -69,6 +69,14 @@ def _latency_table(cells: list[Comparison], title: str) -> Any:
     return table
 
 
+def _cells(f: Figure) -> tuple[str, str, str]:
+    return (
+        f"{f.measured:.4g}",
+        f"{f.predicted:.4g} \\[{f.low:.4g}, {f.high:.4g}]",
+        f"{100 * f.relative_error:+.1f} %",
+    )
+
+
 def _energy_table(totals: list[Comparison]) -> Any:
     from rich.table import Table
 
