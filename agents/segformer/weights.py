@@ -11,9 +11,8 @@ import torch
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from ...envs.errors import InputError
+from .hub import CONFIG_FILE, WEIGHT_FILES, fetch_weights, first_line
 from .variants import CLASSES, MIOU_SOURCE, Variant
-
-ASK_TIMEOUT_S = 5.0  # for the question whether the hub is there; the library alone would try for 24 s
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,15 @@ def load_weights(variant: Variant, source: str | None) -> Weights:
     name = source or variant.hub_name
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return Weights(_load(variant, str(folder), f"folder {name}"), f"folder {folder.resolve().name}")
+        return Weights(_load(variant, folder, f"folder {name}"), f"folder {folder.resolve().name}")
     if folder.exists() or name.startswith(("/", ".", "~")) or name.count("/") != 1:
-        raise InputError(_no_folder(name, variant))
-    _make_reachable(name, variant)
-    model = _load(variant, name, f"'{name}' of Hugging Face")
-    revision = getattr(model.config, "_commit_hash", None)
-    origin = f"huggingface.co/{name}" + (f"@{revision}" if revision else "")
+        raise InputError(
+            f"--weights {name}: no such folder. Give a folder with config.json and model.safetensors, or a name at "
+            f"Hugging Face such as '{variant.hub_name}'."
+        )
+    folder = fetch_weights(name, variant)
+    model = _load(variant, folder, f"'{name}' of Hugging Face")
+    origin = f"huggingface.co/{name}@{folder.name}"  # a folder of the cache has the name of its revision
     published = name == variant.hub_name
     return Weights(model, origin, variant.miou_pct if published else None, MIOU_SOURCE if published else None)
 
@@ -83,18 +84,21 @@ def _config(variant: Variant) -> SegformerConfig:
     )
 
 
-def _load(variant: Variant, name: str, called: str) -> SegformerForSemanticSegmentation:
+def _load(variant: Variant, folder: Path, called: str) -> SegformerForSemanticSegmentation:
+    # Without it the library would take its own defaults for the model's.
+    if not (folder / CONFIG_FILE).is_file():
+        raise InputError(_not_loaded(called, f"there is no {CONFIG_FILE}"))
     try:
-        given = SegformerConfig.from_pretrained(name)
-        _refuse_other_model(given, variant, called)
+        given = SegformerConfig.from_pretrained(folder)
+    except Exception as err:  # a torn file has an exception of its own in each library below
+        raise InputError(_not_loaded(called, first_line(err))) from err
+    _refuse_other_model(given, variant, called)
+    try:
         loaded: Any = SegformerForSemanticSegmentation.from_pretrained(
-            name, config=given, output_loading_info=True, dtype=torch.float32
+            folder, config=given, output_loading_info=True, dtype=torch.float32
         )
-    except (OSError, RuntimeError, ValueError, KeyError) as err:  # missing, torn or of another form
-        raise InputError(
-            f"Cannot load SegFormer weights from {called}: {_first_line(err)}. Expected config.json and "
-            "model.safetensors (or pytorch_model.bin), as `huggingface-cli download` leaves them."
-        ) from err
+    except Exception as err:
+        raise InputError(_not_loaded(called, first_line(err))) from err
     model, info = loaded
     missing, unknown = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     if missing or unknown:
@@ -106,10 +110,17 @@ def _load(variant: Variant, name: str, called: str) -> SegformerForSemanticSegme
     return model.eval()
 
 
+def _not_loaded(called: str, why: str) -> str:
+    return (
+        f"Cannot load SegFormer weights from {called}: {why}. Expected {CONFIG_FILE} and {WEIGHT_FILES[0]} (or "
+        f"{WEIGHT_FILES[1]}), as `huggingface-cli download` leaves them."
+    )
+
+
 def _refuse_other_model(given: SegformerConfig, variant: Variant, called: str) -> None:
     wanted = _config(variant)
     for key in ("depths", "hidden_sizes", "decoder_hidden_size", "num_labels"):
-        expected, got = getattr(wanted, key), getattr(given, key)
+        expected, got = _plain(getattr(wanted, key)), _plain(getattr(given, key))
         if expected != got:
             raise InputError(
                 f"The weights of {called} are not those of {variant.name} with the {len(CLASSES)} classes of "
@@ -117,40 +128,5 @@ def _refuse_other_model(given: SegformerConfig, variant: Variant, called: str) -
             )
 
 
-def _make_reachable(name: str, variant: Variant) -> None:
-    """Return if the weights are in the cache or the hub has them; say what is wrong otherwise."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        SegformerForSemanticSegmentation.from_pretrained(name, local_files_only=True)
-        return
-    except OSError:
-        pass  # not in the cache
-    try:
-        HfApi().model_info(name, timeout=ASK_TIMEOUT_S)
-    except RepositoryNotFoundError as err:
-        raise InputError(
-            f"Hugging Face has no public model '{name}'. For Cityscapes it is '{variant.hub_name}'."
-        ) from err
-    except Exception as err:  # each way of being offline has an exception of its own
-        raise InputError(_unreachable(name, err)) from err
-
-
-def _unreachable(name: str, err: Exception) -> str:
-    return (
-        f"Cannot reach Hugging Face for '{name}' ({_first_line(err)}). Where there is a network, run "
-        f"`huggingface-cli download {name} --local-dir FOLDER`, copy FOLDER here and give --weights FOLDER; "
-        "for tests give --random SEED."
-    )
-
-
-def _no_folder(name: str, variant: Variant) -> str:
-    return (
-        f"--weights {name}: no such folder. Give a folder with config.json and model.safetensors, or a name at "
-        f"Hugging Face such as '{variant.hub_name}'."
-    )
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).strip() or type(err).__name__).splitlines()[0].rstrip(".")[:200]
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
