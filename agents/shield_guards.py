@@ -60,7 +60,7 @@ class Guards:
             QuantileTracker(settings.miss_level, settings.tracker_step, math.log(start))
             for start in upper_starts(scenario, settings)
         ]
-        self._spent = self._progress = self._gap_ms = 0.0
+        self._spent = self._progress = self._passed_ms = 0.0
         self._values: Sequence[float] = ()
         self._remote = range(1, count)
         self._prepare_limits(scenario)
@@ -88,15 +88,17 @@ class Guards:
 
         Args:
             values: the encoded vector (F,) as plain numbers.
-            late_ms: by how much the most overdue unanswered request on each link is beyond its own upper latency (L,).
+            late_ms: how much later than believed an answer over each link must be, by what is overdue there, and last
+                an answer of the device (L + 1,).
         """
         s, allowed, upper_ms = self._sight, self.allowed, self.upper_ms
+        i, scale = s.gap
+        self._forget(values[i] * scale)
         stale = [values[i] >= limit for i, limit in self._probe_limits]
         old_feed = values[s.feed_age[0]] > self._feed_limit
         for a, tracker, i, scale, link, load, load_limit in self._plan:
-            upper = values[i] * scale * tracker.factor
+            upper_ms[a] = values[i] * scale * tracker.factor + late_ms[link]  # link -1 is the device's
             if link >= 0:
-                upper += late_ms[link]
                 allowed[a] = True
                 if stale[link]:
                     self.forbid(a, "stale-probe")
@@ -104,9 +106,6 @@ class Guards:
                     self.forbid(a, "stale-feed")
                 elif load >= 0 and values[load] >= load_limit:
                     self.forbid(a, "stale-load")
-            upper_ms[a] = upper
-        i, scale = s.gap
-        self._gap_ms = values[i] * scale
         self._spent, self._progress = values[s.spent[0]] * s.spent[1], values[s.progress[0]] * s.progress[1]
         self._values = values
 
@@ -140,7 +139,6 @@ class Guards:
         if self.upper_ms[wanted_or_local] > self._slo_ms and self.ahead():
             other = self._in_time()
             if other != wanted_or_local:
-                self._keep_back(wanted_or_local)
                 return other, "predicted-late"
         return wanted_or_local, reason
 
@@ -160,9 +158,13 @@ class Guards:
                 best, least_mg = a, self._values[i] * scale
         return self.safest() if best < 0 else best
 
-    def _keep_back(self, placement: int) -> None:
-        """What is kept back gives no answers to learn from: let it come near the start again."""
-        self.trackers[placement].forget(self._gap_ms / (1000.0 * self._settings.forget_s))
+    def _forget(self, gap_ms: float) -> None:
+        """Let the trackers return to their start: what is kept back gives no answers to learn from."""
+        self._passed_ms += gap_ms
+        if self._passed_ms >= 1000.0:
+            for tracker in self.trackers:
+                tracker.forget(self._passed_ms / (1000.0 * self._settings.forget_s))
+            self._passed_ms = 0.0
 
     def answer(self, placement: int, latency_ms: float, believed_ms: float) -> None:
         """Learn from an answer; a request that failed took infinitely long."""

@@ -19,8 +19,8 @@ class ShieldSettings:
         tracker_step: step of the quantile tracker, in logarithms of latency over belief: an answer above the tracked
             quantile raises it by about a tenth.
         upper_start: upper over believed latency of a remote placement before anything was answered.
-        forget_s: a placement that is kept back is tried again as its tracked quantile returns to the start, with this
-            time constant.
+        forget_s: tracked quantiles return to their start with this time constant, because a placement that is kept back
+            gives no answers that could tell of better times.
         probe_limit: a link without an answered probe for this many probe intervals (at least 3 s) is not used.
         load_limit_s: a node whose load report is older than this is not used.
         feed_limit_h: a grid feed older than this says nothing about now; the device's runtime asks the feed itself.
@@ -31,7 +31,7 @@ class ShieldSettings:
     miss_level: float = 0.05
     tracker_step: float = 0.1
     upper_start: float = 1.25
-    forget_s: float = 10.0
+    forget_s: float = 30.0
     probe_limit: float = 3.0
     load_limit_s: float = 10.0
     feed_limit_h: float = 24.0

@@ -87,8 +87,9 @@ class Shield:
         self._nodes = ["local", *scenario.nodes]
         self._breakers = [Breaker(breakers) for _ in self._nodes]
         self._under_way: list[dict[int, tuple[float, float]]] = [{} for _ in self._nodes]
-        self._open_remote = list(zip(sight.link_of_node, self._under_way[1:], strict=True))
-        self._late_ms = [0.0] * len(scenario.links)
+        # By link, and at last the device's: -1 is its link.
+        self._open = list(zip([-1, *sight.link_of_node], self._under_way, strict=True))
+        self._late_ms = [0.0] * (len(scenario.links) + 1)
         self._all = np.ones(len(self._names), dtype=np.bool_)
         self._only_local = np.arange(len(self._names)) == LOCAL_INDEX
         for shared in (self._all, self._only_local):
@@ -146,9 +147,9 @@ class Shield:
         return Decision(self._next(), LOCAL_INDEX, None, reason, self._only_local, None, 0.0, upper_ms)
 
     def _overdue(self, now_ms: float) -> list[float]:
-        """By how much the oldest unanswered request on each link is beyond its upper latency (L,), ms."""
+        """By how much the oldest unanswered request on each link, and on the device, is beyond its upper (L + 1,)."""
         late_ms = self._late_ms = [0.0] * len(self._late_ms)
-        for link, open_requests in self._open_remote:
+        for link, open_requests in self._open:
             if open_requests:
                 began_ms, upper_ms = next(iter(open_requests.values()))
                 late_ms[link] = max(late_ms[link], now_ms - began_ms - upper_ms)
