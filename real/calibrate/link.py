@@ -30,14 +30,14 @@ class LinkNumbers:
     Attributes:
         rtt_ms, jitter_ms: mean and standard deviation of the round trips.
         loss, rate_mbps: share of segments lost towards the server, and rate of a large upload.
-        carrier: congestion control that measured the rate.
+        rate_method: how the rate was found.
     """
 
     rtt_ms: Estimate
     jitter_ms: Estimate
     loss: Estimate
     rate_mbps: Estimate
-    carrier: str
+    rate_method: str
 
 
 def measure_link(
@@ -53,12 +53,13 @@ def measure_link(
     block = 5
     tell("uploads")
     transfers, carrier = _transfers(host, port, effort)
+    rate, method = _rate(transfers, carrier)
     return LinkNumbers(
         bootstrapped(rtt, np.mean, block),
         bootstrapped(rtt, np.std, block),
         _loss(transfers),
-        _rate(transfers),
-        carrier,
+        rate,
+        method,
     )
 
 
@@ -112,26 +113,23 @@ def _loss(transfers: list[Transfer]) -> Estimate:
     return share(sum(t.lost for t in transfers), max(sum(t.segments for t in transfers), 1))
 
 
-def _rate(transfers: list[Transfer]) -> Estimate:
-    """The 90 % quantile of the delivery rates, resampled by upload.
+def _rate(transfers: list[Transfer], carrier: str) -> tuple[Estimate, str]:
+    """The rate, resampled by upload, and how it was found.
 
-    Raises:
-        InputError: the path never was what limited an upload.
+    Where the link never was what limited an upload (a link in the same machine) the rate is that of the uploads; it is
+    so high that nothing hangs on it.
     """
     used = [np.array(t.rates_mbps) for t in transfers if t.rates_mbps]
+    method = f"90 % quantile of the kernel's delivery rates, {carrier}"
     if not used:
-        raise InputError(
-            "no upload was limited by the link, so its rate is not known: the uploads were too short"
-        )
+        used = [np.array([t.sent_bytes * 8e-6 / t.took_s]) for t in transfers]
+        method = "rate of whole uploads, which the link did not limit"
     rng = np.random.default_rng(0)
-    draws = [
-        float(
-            np.quantile(
-                np.concatenate([used[i] for i in rng.integers(0, len(used), len(used))]), RATE_QUANTILE
-            )
-        )
-        for _ in range(300)
-    ]
+    draws = []
+    for _ in range(300):
+        picked = np.concatenate([used[i] for i in rng.integers(0, len(used), len(used))])
+        draws.append(np.quantile(picked, RATE_QUANTILE))
     low, high = np.quantile(draws, [0.025, 0.975])
     everything = np.concatenate(used)
-    return Estimate(float(np.quantile(everything, RATE_QUANTILE)), float(low), float(high), everything.size)
+    value = float(np.quantile(everything, RATE_QUANTILE))
+    return Estimate(value, min(float(low), value), max(float(high), value), everything.size), method

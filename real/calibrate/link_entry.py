@@ -91,9 +91,7 @@ def _enter(ledger: Ledger, path: str, found: LinkNumbers) -> None:
     ledger.measured(
         f"{path}.loss_pct", per_cent, "segments of uploads sent again with a cause, Wilson's interval"
     )
-    ledger.measured(
-        f"{path}.rate_mbps", found.rate_mbps, f"90 % quantile of the kernel's delivery rates, {found.carrier}"
-    )
+    ledger.measured(f"{path}.rate_mbps", found.rate_mbps, found.rate_method)
 
 
 def _congestion(ledger: Ledger, base: Scenario, name: str) -> None:

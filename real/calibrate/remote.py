@@ -30,6 +30,7 @@ from .statistics import Estimate, bootstrapped
 from .triton_server import Counters, TritonQuestions
 
 LEAST_CALLS = 10
+COUNTED_S = (0.002, 0.01, 0.05, 0.2)  # waits until a server has counted what it answered
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ async def remote_calls(
 
     async def ask(call: Call) -> None:
         nonlocal before, shared
-        now = await questions.counters(model)
+        now = await _counted(questions, model, before, 1)
         took, before = now.since(before), now
         if took.calls != 1:
             shared += 1
@@ -155,7 +156,8 @@ async def batch_times(
             calls = (timed(executor, frames[i % len(frames)]) for i in range(size))
             answers = await asyncio.gather(*calls, return_exceptions=True)
             _check(answers, model)
-            for batch, (count, ms) in _since(await questions.counters(model), before).items():
+            now = await _counted(questions, model, before, size)
+            for batch, (count, ms) in now.since(before).batches.items():
                 sizes.append(batch)
                 times.append(ms / count)
     if len(set(sizes)) < 2:
@@ -166,8 +168,14 @@ async def batch_times(
     return sizes, times
 
 
-def _since(now: Counters, before: Counters) -> dict[int, tuple[int, float]]:
-    return dict(now.since(before).batches)
+async def _counted(questions: TritonQuestions, model: str, before: Counters, calls: int) -> Counters:
+    """The statistics once so many calls are in them: a server may answer first and count then."""
+    for wait_s in COUNTED_S:
+        now = await questions.counters(model)
+        if now.calls >= before.calls + calls:
+            return now
+        await asyncio.sleep(wait_s)
+    return await questions.counters(model)
 
 
 def _check(answers: Sequence[Call | BaseException], model: str) -> None:
