@@ -102,7 +102,7 @@ def triton(folder: Path) -> None:
     """The Triton executor beside a bare gRPC call of the same content, turn by turn."""
     import socket
 
-    from carbonpilot.real.testbed.repository.settings import model_set
+    from carbonpilot.real.testbed.repository.settings import MODEL_SETS
     from carbonpilot.real.testbed.repository.write import write_repository
     from carbonpilot.real.testbed.server import Ports, TritonServer
     from carbonpilot.real.testbed.server_environment import find_environment
@@ -111,7 +111,7 @@ def triton(folder: Path) -> None:
     ports = Ports(*(s.getsockname()[1] for s in taken))
     for s in taken:
         s.close()
-    repository = write_repository(folder, model_set("fast"))
+    repository = write_repository(folder, MODEL_SETS["fast"])
     with TritonServer(find_environment(), repository, folder / "server.log", ports=ports) as server:
         for encoding in ("jpeg", "uint8"):
             asyncio.run(compare(server.grpc, encoding))
