@@ -138,7 +138,7 @@ class Guards:
             return (safest, "budget") if safest != wanted_or_local else (wanted_or_local, reason)
         if self.upper_ms[wanted_or_local] > self._slo_ms and self.ahead():
             other = self._in_time()
-            if other != wanted_or_local:
+            if other is not None:
                 return other, "predicted-late"
         return wanted_or_local, reason
 
@@ -150,13 +150,13 @@ class Guards:
                 best, upper = a, self.upper_ms[a]
         return best
 
-    def _in_time(self) -> int:
-        """The placement of the least believed carbon among those in time by their upper latency, else the safest."""
-        best, least_mg = -1, math.inf
+    def _in_time(self) -> int | None:
+        """The placement of the least believed carbon among those in time by their upper latency, if there is one."""
+        best, least_mg = None, math.inf
         for a, (i, scale) in enumerate(self._sight.carbon):
             if self.allowed[a] and self.upper_ms[a] <= self._slo_ms and self._values[i] * scale < least_mg:
                 best, least_mg = a, self._values[i] * scale
-        return self.safest() if best < 0 else best
+        return best
 
     def _forget(self, gap_ms: float) -> None:
         """Let the trackers return to their start: what is kept back gives no answers to learn from."""
