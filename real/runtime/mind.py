@@ -117,8 +117,13 @@ class RuntimeMind:
             error = call.error
             ended_s = self._clock.monotonic_s() if call.ended_s is None else call.ended_s
             lasted_ms = (ended_s - call.started_s) * 1000
-            if error == "cancelled" and call.beaten and lasted_ms >= self._scenario.slo.latency_ms:
-                error = "timeout"  # it made way for another frame, but only when it was too late anyhow
+            if (
+                error == "cancelled"
+                and call.beaten
+                and call.began_s is not None
+                and story.fallback == "deadline"
+            ):
+                error = "timeout"  # it made way for another frame, but the device had already answered in its place
             latency_ms = lasted_ms if error is None else None
             self._shield.record(
                 self._number[call.placement], latency_ms, error, now_ms, decision if own else None
