@@ -181,9 +181,9 @@ def test_the_guards_learn_the_upper_latency_of_answers():
     free = ShieldSettings(reserve_misses=0, head_start=1e3, forget_s=1e9)
     policy = ShieldedPolicy(resolve("always-edge-b0", scenario), scenario, free)
     run_policy(policy, scenario, range(10))
-    trackers = [stream._guards.trackers[1] for stream in policy._streams]
+    trackers = [stream.guards.trackers[1] for stream in policy._streams]
     answers, above = sum(t.count for t in trackers), sum(t.above for t in trackers)
-    assert answers > 3000
+    assert answers > 1500  # of 4000: those answered after the next one was sent are seen only if they missed
     assert above / answers == pytest.approx(0.05, abs=0.01)
     assert policy.reasons == {"policy": 4000}
 
