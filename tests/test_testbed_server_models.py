@@ -98,7 +98,8 @@ def test_a_client_can_check_the_model_before_its_first_frame(client):
         assert (said["frame_height"], said["frame_width"], said["classes"]) == ("256", "512", "19")
         assert "stand-in" in said["accuracy_note"]
         assert config.max_batch_size == 8
-        assert config.dynamic_batching.max_queue_delay_microseconds == 2000
+        assert config.HasField("dynamic_batching")
+        assert config.dynamic_batching.max_queue_delay_microseconds == 0
         # Any queue policy makes the batcher wait in steps of 500 ms.
         assert not config.dynamic_batching.HasField("default_queue_policy")
 
@@ -167,6 +168,24 @@ def test_requests_at_once_form_batches(client, triton_loopback):
         now.success,
         now.failure,
     )
+
+
+def test_all_that_waits_rides_in_the_next_batch(client, triton_loopback):
+    """As in the simulator. With a queue delay, this server sends the first of them alone (docs/testbed.md)."""
+    triton_loopback.repository.fault(slower=50.0)  # B4 takes 600 ms
+    before, file = counters(triton_loopback, "segformer-b4-jpeg"), jpeg_of(picture(1))
+    try:
+        with ThreadPoolExecutor(5) as pool:
+            waiting = []
+            for _ in range(5):
+                waiting.append(pool.submit(ask, client, "segformer-b4-jpeg", file))
+                time.sleep(0.04)
+            for answer in waiting:
+                answer.result()
+    finally:
+        triton_loopback.repository.fault()
+    now = counters(triton_loopback, "segformer-b4-jpeg")
+    assert (now.images - before.images, now.batches - before.batches) == (5, 2)
 
 
 def test_models_share_the_accelerator(client, triton_loopback):

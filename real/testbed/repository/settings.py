@@ -36,7 +36,9 @@ class ServedModel(Strict):
         fault: what it always does wrong.
         onnx: kind onnx: path of the graph; images (N, H, W, 3) uint8 or as `model_onnx.py` says.
         threads: kind onnx: threads of onnxruntime.
-        max_batch, queue_delay_ms: of Triton's dynamic batching.
+        max_batch: of Triton's dynamic batching.
+        queue_delay_ms: of the same. 0 sends all that waits as the next batch; with any delay the first request that
+            comes during a batch rides alone, and waits double (docs/testbed.md).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -51,7 +53,7 @@ class ServedModel(Strict):
     onnx: str | None = None
     threads: Annotated[int, Field(ge=1)] = 1
     max_batch: Annotated[int, Field(ge=1, le=64)] = 8
-    queue_delay_ms: NonNegative = 2.0
+    queue_delay_ms: NonNegative = 0.0
 
     @model_validator(mode="after")
     def _complete(self) -> ServedModel:
