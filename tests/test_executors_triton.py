@@ -207,6 +207,20 @@ def test_a_call_can_be_given_up(triton_loopback):
     np.testing.assert_array_equal(run(triton_loopback.grpc, test).mask, mask_of_jpeg(frame(3).jpeg, 256, 512))
 
 
+def test_closing_ends_calls_under_way_as_cancelled(triton_loopback):
+    async def test(under_test):
+        triton_loopback.repository.fault(slower=100.0)  # 400 ms
+        try:
+            call = asyncio.create_task(failure(under_test))
+            await asyncio.sleep(0.05)
+            await under_test.close()
+            return await call
+        finally:
+            triton_loopback.repository.fault()
+
+    assert run(triton_loopback.grpc, test) == "cancelled"
+
+
 def test_a_frame_that_does_not_fit_is_the_models_error(triton_loopback):
     async def test(under_test):
         small = np.zeros((32, 64, 3), np.uint8)

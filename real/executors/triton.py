@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,11 @@ class TritonExecutor:
             )
         except InferenceServerException as err:
             raise executor_error(err, f"{self.placement} ({self._channel.address})") from err
+        except asyncio.CancelledError:
+            if self._open:
+                raise
+            # gRPC cancels the calls of a connection that is closed, as if their tasks had been cancelled.
+            raise ExecutorError("cancelled", f"{self.placement}: closed during the call.") from None
         answered_s = time.perf_counter()
         response: Any = result.get_response()
         mask, received_bytes = self._mask(response)
