@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,8 @@ class TritonChannel:
             InputError: a certificate is not there.
         """
         if self._client is None:
+            # Read when gRPC is loaded; its own lines on standard error tell what our errors tell.
+            os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
             from tritonclient.grpc.aio import InferenceServerClient
 
             self._client = InferenceServerClient(
