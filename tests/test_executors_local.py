@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from carbonpilot.envs.errors import InputError, MissingExtraError
+from carbonpilot.real.executors import local_session
 from carbonpilot.real.executors.local import LocalExecutor
 from carbonpilot.real.executors.local_session import _who_computes, time_shares
 from carbonpilot.real.interfaces import ExecutorError, Frame
@@ -260,6 +261,23 @@ def test_a_gpu_that_leaves_the_work_to_the_cpu_is_refused():
     assert _who_computes(shares, ["cuda", "cpu"]) == "CPUExecutionProvider"
     with pytest.raises(InputError, match="no profile was written"):
         _who_computes({}, ["cuda"])
+
+
+@pytest.mark.skipif(
+    "AzureExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="this onnxruntime has no second provider",
+)
+def test_a_provider_that_computes_nothing_is_noticed(tmp_path, monkeypatch, caplog):
+    """The provider for Azure is there and takes no operation, as a GPU's does whose libraries do not fit."""
+    monkeypatch.setitem(local_session.PROVIDERS, "cuda", "AzureExecutionProvider")
+    file = write_model(tmp_path)
+    message = refusal(executor(file, providers=["cuda"]))
+    assert "would compute on CPUExecutionProvider although the site file asks for ['cuda']" in message
+    assert "(time by provider: CPUExecutionProvider 100%)" in message
+    under_test = executor(file, providers=["cuda", "cpu"])
+    (answer,) = run(under_test, frame())
+    assert (under_test.provider, answer.server) == ("CPUExecutionProvider", "CPUExecutionProvider")
+    assert "computes on CPUExecutionProvider, not on AzureExecutionProvider" in caplog.text
 
 
 def test_a_closed_executor_says_so_and_closes_twice(tmp_path):
