@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing but Python 3.10 or newer and make; everything goes into .venv.
-#   make install  demo  test  check  bench  triton  clean
+#   make install  demo  test  check  bench  triton  testbed-demo  clean
 # Another Python: make test PYTHON=python3.12     Options for pip: make install PIP_FLAGS=...
 
 PYTHON ?= python3
@@ -16,6 +16,7 @@ TRITON := .triton
 TRITON_PYTHON ?= $(PYTHON)
 TRITON_INSTALLED := $(TRITON)/.installed
 
+TESTBED_DEMO := runs/testbed-demo
 DEMO := runs/demo
 DEMO_STEPS ?= 800000
 DEMO_EPISODES ?= 100
@@ -24,7 +25,7 @@ DEMO_EPISODES ?= 100
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench triton clean
+.PHONY: help install demo test check bench triton testbed-demo clean
 
 help:
 	@echo "make install   set everything up in $(VENV)"
@@ -33,6 +34,7 @@ help:
 	@echo "make check     lint, format, types, import arrows"
 	@echo "make bench     measure speed"
 	@echo "make triton    set up the real Triton server of the test bed in $(TRITON) (400 MB)"
+	@echo "make testbed-demo  measure, train, run and verify on a real Triton server behind a lossy link (root)"
 	@echo "make clean     remove $(VENV), $(TRITON) and caches; keeps runs/"
 
 install: $(INSTALLED)
@@ -77,6 +79,10 @@ $(TRITON_INSTALLED): constraints-triton.txt
 	$(TRITON_PYTHON) -m venv $(TRITON)
 	$(TRITON)/bin/python -m pip install --disable-pip-version-check $(PIP_FLAGS) --no-deps -r constraints-triton.txt
 	@touch $@
+
+testbed-demo: install triton
+	@rm -rf $(TESTBED_DEMO)
+	@benchmarks/testbed_demo.sh $(CURDIR)/$(CARBONPILOT) $(CURDIR)/$(TESTBED_DEMO)
 
 clean:
 	rm -rf $(VENV) $(TRITON) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
