@@ -13,8 +13,8 @@ from .graph import SegmentationGraph
 IMAGES = 4
 SEED = 0
 # Largest difference of a logit as a share of the logits' standard deviation, and smallest share of equal pixels.
-# Seen with random weights: 4e-6 and 1.0 in fp32, 5e-3 and 0.999 in fp16.
-LIMITS = {"fp32": (1e-3, 0.9999), "fp16": (0.05, 0.99)}
+# Seen with random weights, where classes tie often: 4e-6 and 0.99997 in fp32, 5e-3 and 0.999 in fp16.
+LIMITS = {"fp32": (1e-3, 0.999), "fp16": (0.05, 0.99)}
 
 
 @dataclass(frozen=True)
