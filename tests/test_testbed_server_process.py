@@ -140,17 +140,16 @@ models = ModelSet.model_validate_json({ONE.model_dump_json()!r})
 repository = write_repository(folder, models)
 server = s.TritonServer(find_environment(), repository, folder / "log", ports=s.Ports(*{ports}))
 server.start()
-print(server.pid, flush=True)
+print(server.pid, server._region, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL
-    pid = int(done.stdout)
-    name = server_processes()[pid]
+    pid, name = int(done.stdout.split()[0]), done.stdout.split()[1]
     stranger = Path(f"/dev/shm/{PREFIX}{owner(os.getpid())}-99-ours")
     stranger.write_text("of a run that lives")
     try:
-        assert pid in remove_server_leftovers()
+        remove_server_leftovers()  # or another test's server did it, at its start
         assert stranger.exists()
     finally:
         stranger.unlink()
