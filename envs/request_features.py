@@ -31,14 +31,17 @@ def request_features(
     # Whether something is still under way is known; how long it will take is only believed.
     device_backlog = max(e.believed_device_ms - now, 0.0) if e.device_free_ms > now else 0.0
     first_row, first_rate = site.row_believed, site.row_believed_rate
+    sent, upload = -1, 0.0  # link of the placement before, and what its upload takes: mostly the same
     for a in range(site.placements):
         p = placements[a]
         believed = worlds[b, first_row + a]
         if p.remote == 1:
             link = links[b, p.link]
             backlog = max(link.believed_ms - now, 0.0) if link.free_ms > now else 0.0
-            # Single precision, as both factors are on a tape.
-            believed += float(np.float32(payload_kb * worlds[b, first_rate + p.link])) + backlog
+            if p.link != sent:
+                # Single precision, as both factors are on a tape.
+                sent, upload = p.link, float(np.float32(payload_kb * worlds[b, first_rate + p.link]))
+            believed += upload + backlog
         else:
             if e.throttled > 0.0:
                 believed *= site.slowdown

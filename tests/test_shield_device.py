@@ -125,6 +125,7 @@ def test_failures_in_a_row_open_the_nodes_breaker_and_an_answer_closes_it():
     assert decision.mask.tolist() == [True, False, False, True, True]  # both models on the edge node
     assert guarded.states(100.0)["breakers"]["edge"]["state"] == "open"
     assert guarded.states(100.0)["placements"]["edge-b4"]["why"] == "breaker"
+    guarded.record(0, 75.0, None, 175.0, decision)
     trial = guarded.decide(GOOD, 1100.0)
     assert trial.placement == 1
     assert trial.fallback_at_ms is not None  # under suspicion: local stands by
@@ -177,10 +178,14 @@ def test_by_default_local_stands_by_where_there_is_reason_to():
     def plan(guarded=None, now_ms=0.0, **changes):
         return (guarded or shield(1)).decide(vector(SITE, **changes), now_ms).fallback_at_ms
 
-    assert plan(edge_b0_latency_ms=80.0) is None  # likely in time, and likely not answered at the latest moment
+    assert (
+        plan(edge_b0_latency_ms=80.0) is None
+    )  # likely in time, and likely not answered at the latest moment
     assert plan(edge_b0_latency_ms=20.0) == pytest.approx(latest_ms, rel=1e-4)  # likely answered by then
     assert plan(edge_b0_latency_ms=140.0) == pytest.approx(latest_ms, rel=1e-4)  # likely late
-    assert plan(edge_b0_latency_ms=80.0, slo_budget_spent=0.5, progress=0.1) is not None  # misses ahead of plan
+    assert (
+        plan(edge_b0_latency_ms=80.0, slo_budget_spent=0.5, progress=0.1) is not None
+    )  # misses ahead of plan
     failed = shield(1)
     failed.record(1, None, "timeout", 10.0, failed.decide(GOOD, 0.0))
     assert plan(failed, 20.0, edge_b0_latency_ms=80.0) is not None  # the last request failed
@@ -202,8 +207,17 @@ def test_an_overdue_request_casts_doubt_on_its_link_until_it_is_answered():
     assert guarded.decide(GOOD, 420.0).upper_ms < 150
 
 
+def test_a_request_that_nobody_records_is_lost_after_a_while():
+    guarded = shield(1)
+    guarded.decide(GOOD, 0.0)
+    assert guarded.decide(GOOD, 5000.0).upper_ms > 4000
+    for now_ms in (60_000.0, 60_001.0):  # one at a time
+        last = guarded.decide(GOOD, now_ms)
+    assert last.upper_ms < 150
+
+
 def test_tracked_latencies_follow_the_answers():
-    guarded = shield(1, settings=ShieldSettings(tracker_step=0.05))
+    guarded = shield(1, settings=ShieldSettings(tracker_step=0.05, forget_s=1e9))
     rng = np.random.default_rng(0)
     for n in range(3000):
         decision = guarded.decide(GOOD, 100.0 * n)

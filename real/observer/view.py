@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +58,11 @@ class Doubts:
 
     device: str | None
     placements: tuple[str | None, ...]
+
+    @cached_property
+    def any(self) -> bool:
+        """Whether a placement is in doubt."""
+        return any(why is not None for why in self.placements)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ class Breaker:
         self._trial_ms: float | None = None  # when the trial began
         self.failures = self.opened = 0
 
+    @property
+    def closed(self) -> bool:
+        """Whether requests go through freely."""
+        return self._open_until_ms is None
+
     def state(self, now_ms: float) -> State:
         """As of now."""
         if self._open_until_ms is None:

@@ -27,6 +27,10 @@ from .breaker import Breaker, BreakerSettings
 
 Fallback = Literal["risk", "always", "never"]
 
+LOST_MS = (
+    30_000.0  # of a request that is older nothing will be heard any more; assumed, beyond every time limit
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -86,10 +90,12 @@ class Shield:
         self._names = [p.name for p in scenario.placements]
         self._nodes = ["local", *scenario.nodes]
         self._breakers = [Breaker(breakers) for _ in self._nodes]
+        self._resting = False  # whether any breaker is not closed
         self._under_way: list[dict[int, tuple[float, float]]] = [{} for _ in self._nodes]
         # By link, and at last the device's: -1 is its link.
         self._open = list(zip([-1, *sight.link_of_node], self._under_way, strict=True))
         self._late_ms = [0.0] * (len(scenario.links) + 1)
+        self._open_requests = 0
         self._all = np.ones(len(self._names), dtype=np.bool_)
         self._only_local = np.arange(len(self._names)) == LOCAL_INDEX
         for shared in (self._all, self._only_local):
@@ -132,10 +138,10 @@ class Shield:
             placement = LOCAL_INDEX
         else:
             placement, reason = guards.judge(wanted)
-        if placement == LOCAL_INDEX and not self._breakers[0].allows(now_ms):
+        if self._resting and placement == LOCAL_INDEX and not self._breakers[0].allows(now_ms):
             placement, reason = self._instead_of_local(placement, reason)
         believed_ms, upper_ms = self._sight.believed_ms(values, placement), guards.upper_ms[placement]
-        at_ms = None if placement == LOCAL_INDEX else self._fallback_at(values, placement, now_ms, waited_ms)
+        at_ms = None if placement == LOCAL_INDEX else self._fallback_at(values, placement, waited_ms)
         return Decision(self._next(), placement, wanted, reason, mask, at_ms, believed_ms, upper_ms)
 
     def _next(self) -> int:
@@ -149,13 +155,21 @@ class Shield:
     def _overdue(self, now_ms: float) -> list[float]:
         """By how much the oldest unanswered request on each link, and on the device, is beyond its upper (L + 1,)."""
         late_ms = self._late_ms = [0.0] * len(self._late_ms)
+        if not self._open_requests:
+            return late_ms
         for link, open_requests in self._open:
             if open_requests:
-                began_ms, upper_ms = next(iter(open_requests.values()))
-                late_ms[link] = max(late_ms[link], now_ms - began_ms - upper_ms)
+                number, (began_ms, upper_ms) = next(iter(open_requests.items()))
+                if now_ms - began_ms > LOST_MS:
+                    del open_requests[number]
+                    self._open_requests -= 1
+                else:
+                    late_ms[link] = max(late_ms[link], now_ms - began_ms - upper_ms)
         return late_ms
 
     def _forbid(self, doubts: Doubts | None, now_ms: float) -> None:
+        if not self._resting and (doubts is None or not doubts.any):
+            return
         guards, node_of = self._guards, self._sight.node_of
         for a in self._remote:
             if doubts is not None and (why := doubts.placements[a]) is not None:
@@ -190,9 +204,7 @@ class Shield:
             return placement, reason
         return min(others, key=lambda a: guards.upper_ms[a]), "device-failing"
 
-    def _fallback_at(
-        self, values: list[float], placement: int, now_ms: float, waited_ms: float
-    ) -> float | None:
+    def _fallback_at(self, values: list[float], placement: int, waited_ms: float) -> float | None:
         """When local must start so that its upper latency still meets the deadline, if it is to start at all.
 
         Started t ms from now, local ends at max(t, backlog) + upper service time: its backlog drains meanwhile.
@@ -218,6 +230,7 @@ class Shield:
         node = self._sight.node_of[decision.placement]
         self._breakers[node].began(now_ms)
         self._under_way[node][decision.number] = (now_ms, decision.upper_ms)
+        self._open_requests += 1
 
     def record(
         self, placement: int, latency_ms: float | None, error: ErrorKind | None, now_ms: float,
@@ -239,9 +252,11 @@ class Shield:
             breaker.succeeded()
         elif error != "cancelled":
             breaker.failed(now_ms)
+        self._resting = not all(b.closed for b in self._breakers)
         if decision is None:
             return
         began = self._under_way[node_of[decision.placement]].pop(decision.number, None)
+        self._open_requests -= began is not None
         if began is None or placement != decision.placement or decision.believed_ms <= 0.0:
             return
         if error is None and latency_ms is not None:
