@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -195,9 +194,7 @@ class Engine:
         """Observe and decide; if that itself fails, the device executes the frame."""
         try:
             story.payload_bytes = {name: e.payload_bytes(story.frame) for name, e in self._executors.items()}
-            began_ns = time.perf_counter_ns()
             story.judgement = self._mind.judge(story)
-            story.decision_us = (time.perf_counter_ns() - began_ns) / 1000
         except Exception as err:
             self._fault("deciding", err)
             story.problem = f"no decision: {type(err).__name__}"

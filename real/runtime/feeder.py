@@ -14,6 +14,7 @@ from ..interfaces import Frame
 from .engine import Engine, Overload
 
 AHEAD = 3  # frames decoded before they are due
+TIMER_S = 0.001  # what asyncio's timers are rounded up to
 
 
 class FrameThread:
@@ -90,10 +91,10 @@ class Steady:
         """Keep to the timetable; a frame that is read too late is late."""
         now_s = self._clock.monotonic_s()
         due_s = now_s if self._next_s is None else self._next_s
-        if due_s > now_s:
-            await asyncio.sleep(due_s - now_s)
         self._next_s = due_s + self._gap_s
-        return due_s
+        if due_s - now_s > TIMER_S:
+            await asyncio.sleep(due_s - now_s - TIMER_S)
+        return min(due_s, self._clock.monotonic_s())  # being late counts, the timer's coarseness does not
 
     def held_up(self, now_s: float) -> None:
         """The frame was issued later than due because it waited for room: go on from there, without a burst."""

@@ -53,7 +53,7 @@ def frame_record(
         attempts=[_attempt(call, run_began_s) for call in story.calls],
         latency_ms=latency_ms,
         missed=latency_ms is None or latency_ms > slo_ms,
-        decision_us=story.decision_us,
+        decision_us=0.0 if judged is None else judged.decision_us,
         overhead_ms=story.overhead_ms,
         **vars(charge),
         energy_basis=energy_basis,

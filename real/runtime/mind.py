@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 
 from ...envs.schema import LOCAL, Scenario
@@ -66,12 +67,14 @@ class RuntimeMind:
 
     def judge(self, story: Story) -> Judgement:
         """Observe, ask the policy, guard its choice."""
+        payload_kb = max(story.payload_bytes.values()) / BYTES_PER_KB
+        began_ns = time.perf_counter_ns()
         now_ms = self._now_ms()
         issued_ms = (story.issued_s - self._began_s) * 1000
-        payload_kb = max(story.payload_bytes.values()) / BYTES_PER_KB
         observation = self._observer.observe(now_ms, payload_kb, issued_ms)
         self._frame_of[story.number] = self._observer.frame
         decision = self._shield.decide(observation, now_ms, max(now_ms - issued_ms, 0.0))
+        decision_us = (time.perf_counter_ns() - began_ns) / 1000
         if self._shadow and decision.placement != 0:
             # It will not be carried out, which says nothing about the node.
             self._shield.record(decision.placement, None, "cancelled", now_ms, decision)
@@ -80,10 +83,11 @@ class RuntimeMind:
         at_ms = decision.fallback_at_ms
         return Judgement(
             observation=observation,
-            mask=tuple(decision.mask.astype(int).tolist()),
+            mask=tuple(map(int, decision.mask.tolist())),
             wanted=None if decision.wanted is None else self._names[decision.wanted],
             placement=self._names[decision.placement],
             reason=decision.reason,
+            decision_us=decision_us,
             fallback_at_s=None if at_ms is None else self._began_s + (now_ms + at_ms - OWN_WORK_MS) / 1000,
         )
 

@@ -12,7 +12,6 @@ import numpy as np
 from ...envs.errors import InputError
 from ...envs.schema import LOCAL, GeneratedLink, PhasedLink, Scenario, SwitchedLink, TraceLink
 from ...envs.service import mean_ms
-from ...envs.switched_links import long_run_shares, next_second
 from ..clock import Clock
 from ..executors.make import make_executors
 from ..interfaces import Executor
@@ -94,6 +93,9 @@ def prior_mbps(scenario: Scenario, link: str) -> float:
     if isinstance(source, PhasedLink):
         return source.phases[0].rate_mbps
     if isinstance(source, SwitchedLink):
+        # Late: it brings the simulator's random streams along.
+        from ...envs.switched_links import long_run_shares, next_second
+
         shares = long_run_shares(next_second(source))
         return float(shares @ [c.rate_mbps for c in source.conditions.values()])
     assert isinstance(source, GeneratedLink | TraceLink)

@@ -40,9 +40,9 @@ class RoundRobinPolicy:
 
     def decide(self, observation: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> int:
         """Choose for one request."""
-        allowed = np.flatnonzero(mask)
+        allowed = [number for number, may in enumerate(mask.tolist()) if may]
         self._turn += 1
-        return int(allowed[(self._turn - 1) % allowed.size])
+        return allowed[(self._turn - 1) % len(allowed)]
 
 
 def static_policy(name: str, placements: Sequence[str]) -> AlwaysPolicy | RoundRobinPolicy:

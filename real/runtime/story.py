@@ -25,6 +25,7 @@ class Judgement:
         placement: what the shield made of it.
         reason: "policy", or the guard that overruled it.
         fallback_at_s: the clock's time at which a local attempt starts beside a remote one; None: only after a failure.
+        decision_us: telemetry read to placement chosen.
     """
 
     observation: npt.NDArray[np.float32] | None
@@ -33,6 +34,7 @@ class Judgement:
     placement: str
     reason: str
     fallback_at_s: float | None
+    decision_us: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,6 @@ class Story:
     gap_s: float  # since the frame before
     judgement: Judgement | None = None
     payload_bytes: Mapping[str, int] = field(default_factory=dict)
-    decision_us: float = 0.0
     reason: str = "internal-error"  # why there is no decision, until there is one
     fallback: str | None = None
     problem: str | None = None
