@@ -26,7 +26,7 @@ from carbonpilot.real.probes.echo import EchoServer
 from carbonpilot.real.site_file import FrameSize, load_site
 
 BASE = Path(__file__).resolve().parent.parent / "configs" / "testbed" / "base.yaml"
-TINY = Effort(8, 5, 300_000, 2.0, 10, 600, 12, 3, 2, 0.0, 0.5, 0.5, 5)
+TINY = Effort(8, 5, 300_000, 2.0, 10, 600, 12, 3, 2, 0.0, 0.5, 0.5, 5, 0)
 
 
 def deployment_text(grpc: str = "127.0.0.1:1", echo: int = 1, **changes) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from ... import __version__
 from ...envs.errors import InputError
@@ -25,6 +27,8 @@ from .node_entry import calibrate_node
 from .payload import measure_payload
 from .power import KEYS as ENERGY_KEYS
 from .power import device_meter, measure_energy
+from .runtime_overhead import measure_overhead
+from .statistics import bootstrapped
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ async def calibrate(
     ledger = Ledger(content, dict(wanted.assumptions))
     scenario = validated(Scenario, ledger.scenario, f"{wanted.base_name} with --assume")
     job = Job(ledger, wanted, scenario, good, effort, tell)
+    if effort.runtime:
+        job = replace(job, overhead_ms=_overhead(job))
     async with AsyncExitStack() as stack:
         await _start(job, executors, stack)
         remote = {p.name: executors[p.name] for p in scenario.placements if p.node != LOCAL}
@@ -83,6 +89,19 @@ async def calibrate(
     ledger.check_complete()
     ledger.assume_rest(f"the base scenario's number ({wanted.base_name})")
     return Calibration(_site(ledger, wanted, clock or SystemClock()), ledger.notes)
+
+
+def _overhead(job: Job) -> tuple[float, ...]:
+    """What the runtime adds to a frame, ms; as a note, because the scenario has no number for it."""
+    job.tell("the runtime with stand-ins")
+    draft = draft_site(job.scenario, job.deployment, "the site so far")
+    times = measure_overhead(draft, job.effort.runtime, 1 / job.gap_s if job.gap_s > 0 else 10.0)
+    found = bootstrapped(times, np.mean)
+    job.ledger.notes.append(
+        f"The runtime itself adds {found.value:.3g} ms to a frame [{found.low:.3g}, {found.high:.3g}, "
+        f"n {found.count}], measured with stand-ins: part of every measured service time."
+    )
+    return tuple(times.tolist())
 
 
 async def _start(job: Job, executors: Mapping[str, Executor], stack: AsyncExitStack) -> None:

@@ -20,6 +20,7 @@ class Effort:
         heat_s: local inferences back to back, to see whether the device slows down.
         idle_s, active_s: windows of the meters.
         images: frames whose payload is measured.
+        runtime: frames that the runtime plays with stand-ins, for its own overhead; 0: it is not measured.
     """
 
     probes: int
@@ -35,7 +36,8 @@ class Effort:
     idle_s: float
     active_s: float
     images: int
+    runtime: int
 
 
-FULL = Effort(150, 60, 2_000_000, 15.0, 40, 20_000, 150, 30, 12, 60.0, 20.0, 20.0, 100)
-QUICK = Effort(60, 25, 1_000_000, 5.0, 25, 6_000, 40, 10, 4, 0.0, 5.0, 5.0, 30)
+FULL = Effort(150, 60, 2_000_000, 15.0, 40, 20_000, 150, 30, 12, 60.0, 20.0, 20.0, 100, 60)
+QUICK = Effort(60, 25, 1_000_000, 5.0, 25, 6_000, 40, 10, 4, 0.0, 5.0, 5.0, 30, 20)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...envs.schema import Scenario
 from ..interfaces import Frame
 from ..site_file import Deployment
@@ -53,6 +55,7 @@ class Job:
         frames: good ones.
         effort: how long to measure.
         tell: called with what is measured next.
+        overhead_ms: what the runtime added to frames when that was measured; part of every service time.
     """
 
     ledger: Ledger
@@ -61,6 +64,12 @@ class Job:
     frames: Sequence[Frame]
     effort: Effort
     tell: Tell
+    overhead_ms: tuple[float, ...] = (0.0,)
+
+    def with_overhead(self, times_ms: Sequence[float]) -> list[float]:
+        """Times with the runtime's own, each with one that was measured."""
+        drawn = np.random.default_rng(0).choice(self.overhead_ms, len(times_ms))
+        return [t + float(d) for t, d in zip(times_ms, drawn, strict=True)]
 
     @property
     def deployment(self) -> Deployment:

@@ -13,7 +13,7 @@ from ...envs.errors import InputError
 from ..probes.echo_probe import EchoProbe
 from ..probes.failure import ProbeFailure
 from .effort import Effort
-from .statistics import Estimate, bootstrapped, share
+from .statistics import Estimate, bootstrapped, share, without_outliers
 from .transfers import Transfer, Uploader
 
 GAP_S = 0.1  # between probes: jitter of a mobile link moves over about this time
@@ -49,7 +49,7 @@ def measure_link(
         InputError: too few probes were answered, or the other end takes no uploads.
     """
     tell("round-trip times")
-    rtt = round_trips(probe, effort.probes)
+    rtt = without_outliers(round_trips(probe, effort.probes))
     block = 5
     tell("uploads")
     transfers, carrier = _transfers(host, port, effort)

@@ -84,7 +84,7 @@ def prober(where: Prober) -> EchoProbe:
 
 
 def _enter(ledger: Ledger, path: str, found: LinkNumbers) -> None:
-    probes = f"{found.rtt_ms.count} echo probes"
+    probes = f"{found.rtt_ms.count} echo probes, outliers drawn in"
     ledger.measured(f"{path}.rtt_ms", found.rtt_ms, f"mean of {probes}")
     ledger.measured(f"{path}.jitter_ms", found.jitter_ms, f"standard deviation of {probes}")
     per_cent = Estimate(100 * found.loss.value, 100 * found.loss.low, 100 * found.loss.high, found.loss.count)

@@ -30,7 +30,7 @@ async def measure_local(job: Job, executor: Executor) -> None:
     alone = await paced_calls(executor, frames, effort.alone, (1.0 + REST) * first.wall_ms / 1000)
     job.tell("the device at the camera's rate")
     paced = await paced_calls(executor, frames, effort.calls, gap_s)
-    times = [call.wall_ms for call in paced]
+    times = job.with_overhead([call.wall_ms for call in paced])
     enter_service(ledger, "placements.0.service", times, f"at the camera's rate, {executor.provider}")
     by_itself, at_rate = _median(alone), _median(paced)
     ledger.notes.append(

@@ -99,23 +99,25 @@ async def _service(job: Job, index: int, questions: TritonQuestions, executor: E
     waits = node.background is not None and node.batching is not None
     delay_ms = numbers[placement.node]["batching"]["queue_delay_ms"] if waits else 0.0
     more_ms = max(overhead.value - numbers[placement.node]["extra_rtt_ms"], 0.0) - delay_ms
-    service = [c.device_ms + c.server_ms + more_ms for c in calls]
+    service = job.with_overhead([c.device_ms + c.server_ms + more_ms for c in calls])
     method = "server statistics + encoding + gRPC, without the network"
     enter_service(job.ledger, f"placements.{index}.service", service, method)
-    job.ledger.notes.append(_remark(placement.name, calls, overhead, shared, service))
+    job.ledger.notes.append(_remark(job, placement.name, calls, overhead, shared, service))
     return float(np.mean(service))
 
 
 def _remark(
-    name: str, calls: list[RemoteCall], overhead: Estimate, shared: int, service_ms: Sequence[float]
+    job: Job, name: str, calls: list[RemoteCall], overhead: Estimate, shared: int, service_ms: Sequence[float]
 ) -> str:
     device, server, wall = (
         float(np.mean([getattr(c, key) for c in calls])) for key in ("device_ms", "server_ms", "wall_ms")
     )
+    runtime = float(np.mean(job.overhead_ms))
     text = (
         f"{name}: {np.mean(service_ms):.4g} ms of service = {server:.4g} at the server + {device:.3g} encoding and "
-        f"decoding + {overhead.value:.3g} [{overhead.low:.3g}, {overhead.high:.3g}] gRPC; whole calls took "
-        f"{wall:.4g} ms on average, so the network took {wall - float(np.mean(service_ms)):.4g} ms."
+        f"decoding + {overhead.value:.3g} [{overhead.low:.3g}, {overhead.high:.3g}] gRPC + "
+        f"{runtime:.3g} runtime; whole calls took {wall:.4g} ms on average, so the network took "
+        f"{wall + runtime - float(np.mean(service_ms)):.4g} ms."
     )
     return text + (f" {shared} calls met other tenants and were left out." if shared else "")
 

@@ -24,7 +24,7 @@ class Condition:
 
     Attributes:
         start_s, end_s: whole seconds from the tape's beginning, end not included.
-        rtt_ms: mean by link; infinite where it let nothing through.
+        rtt_ms: median by link; infinite where it let nothing through.
         name: for tables, as "uplink 30.2 ms".
     """
 
@@ -75,7 +75,7 @@ def _condition(world: World, start: int, end: int) -> Condition:
     for name, link in world.links.items():
         open_ = ~link.blocked[start:end]
         cut = open_.mean() < 0.5
-        rtt_ms[name] = float("inf") if cut else float(link.rtt_ms[start:end][open_].mean())
+        rtt_ms[name] = float("inf") if cut else float(np.median(link.rtt_ms[start:end][open_]))
     return Condition(start, end, rtt_ms)
 
 

@@ -11,6 +11,7 @@ from ...envs.errors import InputError
 from ...envs.schema import Link, PhasedLink, SwitchedLink
 from ...envs.schema_links import LinkCondition, LinkPhase
 from ...envs.transfer.empirical import jitter_table
+from ..calibrate.statistics import without_outliers
 from .conditions import Condition
 from .world import LinkSeries
 
@@ -91,6 +92,7 @@ def _mean_and_scatter(rtt_ms: F64, answered: npt.NDArray[np.bool_]) -> tuple[F64
     weight = answered.astype(np.float64)
     if weight.sum() < 2:
         return rtt_ms, 0.0
+    rtt_ms = without_outliers(rtt_ms, rtt_ms[answered])
     window = np.ones(2 * HALF_WINDOW_S + 1)
     count = np.convolve(weight, window, mode="full")[HALF_WINDOW_S:-HALF_WINDOW_S]
     total = np.convolve(rtt_ms * weight, window, mode="full")[HALF_WINDOW_S:-HALF_WINDOW_S]

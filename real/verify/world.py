@@ -15,6 +15,9 @@ F64 = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
+START_S = 3  # seconds without an answer at the start of a run that are no outage
+
+
 @dataclass(frozen=True)
 class LinkSeries:
     """A link by second (S,).
@@ -84,6 +87,11 @@ def world_between(records: list[WorldRecord], start_ms: float, end_ms: float, wh
 def _link(records: list[WorldRecord], name: str, where: str) -> LinkSeries:
     links = [r.links[name] for r in records]
     blocked = np.array([not k.answered for k in links])
+    # At the start of a run no probe has come back yet; that says nothing about the link.
+    known = [k.rtt_last_ms is not None for k in links]
+    first = known.index(True) if True in known else len(known)
+    if first <= START_S:
+        blocked[:first] = False
     rtt = np.array([np.nan if k.rtt_last_ms is None or not k.answered else k.rtt_last_ms for k in links])
     if np.isnan(rtt).all():
         raise InputError(
