@@ -1,6 +1,7 @@
 """The shield on the device: it never raises, says why, and plans when local steps in."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,6 +238,10 @@ def test_shadow_mode_executes_elsewhere_and_learns_nothing_of_the_node():
     assert guarded.states(2000.0)["placements"]["edge-b0"]["answers"] == 0
 
 
-def test_every_guard_has_its_line():
+def test_every_guard_has_its_line_here_and_on_its_page():
+    page = (Path(__file__).resolve().parent.parent / "docs" / "shield.md").read_text()
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")][
+        : len(GUARDS)
+    ] == list(GUARDS)
     assert all(meaning and meaning[-1] != "." for meaning in GUARDS.values())
     assert "policy" in GUARDS
