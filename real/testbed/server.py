@@ -163,6 +163,9 @@ class TritonServer:
     def freeze(self) -> None:
         """Stop it in its tracks: connections stay open and nothing is answered, until `thaw`."""
         self._signal(signal.SIGSTOP)
+        until_s = time.monotonic() + _END_S
+        while self.pid is not None and not _stopped(self.pid) and time.monotonic() < until_s:
+            time.sleep(0.001)  # a thread that runs on another processor stops a moment later
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
@@ -238,3 +241,12 @@ class TritonServer:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number) if group else os.kill(process.pid, number)
+
+
+def _stopped(pid: int) -> bool:
+    """Whether all threads of a process have been stopped by a signal."""
+    try:
+        stats = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread ended meanwhile
+        return False
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
