@@ -86,8 +86,9 @@ def write_site(folder: Path, scenario: dict[str, Any], changes: dict[str, Any] |
 
 
 def quick_site(folder: Path, tiny: dict[str, Any], **changes: Any) -> Path:
-    """The tiny site with quick placements."""
-    return write_site(folder, merge(merge(tiny, QUICK), changes))
+    """The tiny site with quick placements; ``deployment`` changes that part, the rest the scenario."""
+    place = changes.pop("deployment", None)
+    return write_site(folder, merge(merge(tiny, QUICK), changes), place)
 
 
 def options(site: Path, log: Path, **changes: Any) -> RunOptions:

@@ -11,8 +11,13 @@ import pytest
 from runtime_fixture import Lab, options, quick_site
 
 from carbonpilot.envs.errors import InputError
+from carbonpilot.real.clock import SystemClock
+from carbonpilot.real.feeds import BackgroundFeed, ElectricityMaps
+from carbonpilot.real.feeds.mock import MockGrid
 from carbonpilot.real.log_records import EventRecord, Header, WorldRecord, read_log
 from carbonpilot.real.runtime.checked import carried, check
+from carbonpilot.real.runtime.feeds import SiteFeeds
+from carbonpilot.real.runtime.log_files import lock_folder
 from carbonpilot.real.runtime.log_repair import Earlier
 
 
@@ -282,3 +287,35 @@ def test_the_log_is_plain_json_without_nan(tmp_path, site):
         for line in file.read_text().splitlines():
             content = json.loads(line, parse_constant=refuse)
             assert all(not isinstance(v, float) or math.isfinite(v) for v in content.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"meters": ["jetson-rails"]}, "no INA3221 monitor"),
+        ({"feeds": {"source": "electricity-maps"}}, "CARBONPILOT_ELECTRICITYMAPS_TOKEN"),
+        ({"feeds": {"fallback": "country-default", "source": "watttime"}}, "CARBONPILOT_WATTTIME_USER"),
+    ],
+)
+def test_a_meter_or_feed_that_may_not_be_used_is_told_before_anything_starts(
+    tmp_path, tiny, monkeypatch, changes, message
+):
+    for name in ("ELECTRICITYMAPS_TOKEN", "WATTTIME_USER", "WATTTIME_PASSWORD"):
+        monkeypatch.delenv(f"CARBONPILOT_{name}", raising=False)
+    site = quick_site(tmp_path, tiny, deployment=changes)
+    with pytest.raises(InputError, match=message):
+        check(options(site, tmp_path / "log", stand_in=False), SystemClock())
+    lock_folder(tmp_path / "log")  # and the log's folder is free again
+
+
+def test_an_expired_token_is_told_before_the_first_frame(tmp_path, site, monkeypatch):
+    monkeypatch.setenv("CARBONPILOT_ELECTRICITYMAPS_TOKEN", "old-and-secret")
+    lab = Lab(options(site, tmp_path / "log"))
+    with MockGrid("expired") as grid:
+        feed = ElectricityMaps(base_url=grid.url)
+        lab.run.checked.feeds = SiteFeeds(BackgroundFeed(feed, ["FR"]), {"home": "FR", "away": "FR"})
+        with pytest.raises(InputError, match="The grid feed refuses us") as caught:
+            play(lab, 1)
+    assert "CARBONPILOT_ELECTRICITYMAPS_TOKEN" in str(caught.value)
+    assert "old-and-secret" not in str(caught.value)
+    assert not list((tmp_path / "log").glob("*.jsonl"))

@@ -50,8 +50,11 @@ class Run:
         Raises:
             InputError: a model or server is missing or another one, the log or the address is taken.
         """
+        self.checked.ends.add("feeds", self.checked.feeds.stop)
+        self.checked.feeds.start()
         await self._start_executors()
         try:
+            await self.checked.feeds.check_access()
             self._build()
             self._begin()
         except BaseException:
@@ -190,7 +193,6 @@ class Run:
         self.log.start()
         for what, start, stop in (
             ("meters", self.meters.start, self.meters.stop),
-            ("feeds", self.checked.feeds.start, self.checked.feeds.stop),
             ("probes", self.checked.probes.start, self.checked.probes.stop),
             ("world", self.world.start, self.world.stop),
         ):

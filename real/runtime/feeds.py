@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...envs.errors import InputError
 from ..clock import Clock
 from ..feeds import BackgroundFeed, CountryDefault, FeedCache, FeedError, Latest, make_feed
 from ..site_file import Feeds
+
+ANSWER_S = 2.0  # longest wait for a source's first answer; it asks for a secret, so it may refuse ours
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,22 @@ class SiteFeeds:
         if self.background.feed.offline:
             self.background.refresh()
         self.background.start()
+
+    async def check_access(self) -> None:
+        """Find out whether the source lets us in, as far as it says so within two seconds.
+
+        Raises:
+            InputError: it refuses us (a token that has expired, say); a source that is silent is another matter.
+        """
+        end_s = time.monotonic() + ANSWER_S
+        while time.monotonic() < end_s:
+            states = [self.background.status(zone) for zone in self.background.zones]
+            refused = [s.last_error for s in states if s.last_cause == "refused"]
+            if refused:
+                raise InputError(f"The grid feed refuses us. {refused[0]}")
+            if self.background.feed.offline or all(s.successes_total or s.failures_total for s in states):
+                return
+            await asyncio.sleep(0.02)
 
     def stop(self) -> None:
         """End; an answer under way is not waited for."""
