@@ -28,7 +28,7 @@ dl div { border: 1px solid var(--line); border-radius: .5rem; padding: .5rem .8r
 dt { color: var(--muted); font-size: .875rem; }
 dd { margin: 0; font-size: 1.3rem; font-weight: 700; font-variant-numeric: tabular-nums; }
 dd small { display: block; font-size: .85rem; font-weight: 400; color: var(--muted); }
-figure { margin: 0; } svg { display: block; width: 100%; height: auto; max-height: 15rem; }
+figure { margin: 0; } #chart { display: block; width: 100%; height: 220px; }
 svg text { font: 12px system-ui, sans-serif; fill: var(--muted); }
 .slo { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 6 4; } .axis { stroke: var(--grid); }
 .dot.local { fill: var(--local); } .dot.remote { fill: var(--remote); }
@@ -91,7 +91,8 @@ function table(id, rows, empty) {
   }));
 }
 function chart(points, slo, local) {
-  const width = 900, height = 220, left = 44, bottom = 24, svg = $("chart");
+  const svg = $("chart"), width = Math.max(svg.clientWidth, 260), height = 220, left = 44, bottom = 24;
+  svg.setAttribute("viewBox", "0 0 " + width + " " + height);  // a phone gets fewer pixels, not smaller letters
   const top = Math.max(slo * 1.35, ...points.map(p => p.latency_ms || 0)) * 1.05;
   const x = i => left + (i + 0.5) * (width - left - 8) / Math.max(points.length, 1);
   const y = ms => height - bottom - ms / top * (height - bottom - 8);
