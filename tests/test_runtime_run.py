@@ -97,7 +97,7 @@ def test_both_calls_of_a_hedged_frame_are_charged(tmp_path, site):
     assert r.compute_energy_j == pytest.approx(1.0)
     assert r.server_energy_j == pytest.approx(2.4)
     assert lab.run.mind._observer.features()["edge_last_latency_ms"] == 0  # as of the frame
-    assert lab.run.mind._observer._nodes[0, 1].pending_ms > 250
+    assert lab.run.mind._observer._attempts.nodes[0, 1].pending_ms > 250
 
 
 def test_unknown_grids_make_unknown_carbon_never_zero(tmp_path, tiny):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .attempts import Attempt
+from .budget import Carried
 from .levels import node_levels, site_levels
-from .observer import Attempt, Carried, DeviceState, Observer
+from .observer import DeviceState, Observer
 from .throttle import MeasuredThrottle
 from .view import Doubts
 

@@ -1,0 +1,103 @@
+"""The device's own requests under way, and what they do to its links, nodes, radio and itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...envs.beliefs import believe_computing, believe_sending
+from ...envs.records import LINK, LONG_AGO_MS, NODE
+from ...envs.schema import LOCAL, Scenario
+from .plain_records import plain_record
+
+
+class Attempt:
+    """A request under way at one placement; made by `Observer.placed`."""
+
+    __slots__ = ("computing", "link", "node", "placed_ms", "placement", "sending")
+
+    def __init__(self, placement: int, placed_ms: float, link: int | None, node: int) -> None:
+        """It was given away just now."""
+        self.placement, self.placed_ms, self.link, self.node = placement, placed_ms, link, node
+        self.sending, self.computing = link is not None, link is None
+
+
+class Attempts:
+    """Keeps the `LINK` and `NODE` records and the device's part of the `EPISODE`, as the simulator's `commit` does.
+
+    The simulator knows when things will end; here an end that has not come yet lies later than any moment.
+
+    Attributes:
+        links, nodes: the records, by (0, number).
+        link_of: number of each placement's link (P,); None on the device.
+    """
+
+    def __init__(self, scenario: Scenario, site: Any, episode: Any) -> None:
+        """Nothing is under way."""
+        self._site, self._episode = site, episode
+        self.links = {(0, i): plain_record(LINK) for i in range(len(scenario.links))}
+        self.nodes = {(0, k): plain_record(NODE) for k in range(1 + len(scenario.nodes))}
+        for node in self.nodes.values():
+            node.done_ms = node.answered_ms = LONG_AGO_MS
+        episode.tail_until_ms = LONG_AGO_MS
+        self._newest: dict[int, Attempt] = {}  # unanswered, by node
+        self._sending = [0] * len(scenario.links)
+        self._tail_of: Attempt | None = None  # after whose bytes the radio's tail begins
+        self._computing = 0
+        names, links = [LOCAL, *scenario.nodes], list(scenario.links)
+        self._node_of = [names.index(p.node) for p in scenario.placements]
+        self.link_of = [
+            None if p.node == LOCAL else links.index(scenario.nodes[p.node].link) for p in scenario.placements
+        ]
+
+    def placed(
+        self, now_ms: float, placement: int, payload_kb: float, believed: dict[tuple[int, int], float]
+    ) -> Attempt:
+        """A request is given to a placement; ``believed`` are the rows of this second."""
+        e, number = self._episode, self.link_of[placement]
+        attempt = Attempt(placement, now_ms, number, self._node_of[placement])
+        if number is None:
+            believe_computing(self._site, e, now_ms, believed[0, self._site.row_believed])
+            self._computing += 1
+            e.device_free_ms = math.inf
+        else:
+            link = self.links[0, number]
+            believe_sending(link, now_ms, payload_kb, believed[0, self._site.row_believed_rate + number])
+            self._sending[number] += 1
+            link.free_ms = math.inf
+            if self._site.radio > 0.0:
+                e.tail_until_ms, self._tail_of = math.inf, attempt
+        self._newest[attempt.node] = attempt
+        return attempt
+
+    def sent(self, attempt: Attempt, now_ms: float) -> None:
+        """Its bytes have left."""
+        if attempt.sending and attempt.link is not None:
+            attempt.sending = False
+            self._sending[attempt.link] -= 1
+            if not self._sending[attempt.link]:
+                self.links[0, attempt.link].free_ms = now_ms
+            if self._tail_of is attempt:
+                self._episode.tail_until_ms = now_ms + self._site.tail_ms
+
+    def ended(self, attempt: Attempt, now_ms: float, latency_ms: float | None) -> bool:
+        """It was answered, failed or was given up; whether it was the device that computed it until now."""
+        self.sent(attempt, now_ms)
+        computed, attempt.computing = attempt.computing, False
+        if computed:
+            self._computing -= 1
+            if not self._computing:
+                self._episode.device_free_ms = now_ms
+        if self._newest.get(attempt.node) is attempt:
+            del self._newest[attempt.node]
+            node = self.nodes[0, attempt.node]
+            node.done_ms = now_ms
+            node.pending_ms = now_ms - attempt.placed_ms if latency_ms is None else latency_ms
+        return computed
+
+    def keep_open(self, now_ms: float) -> None:
+        """Let what is unanswered end later than now: close to now, so that differences stay exact."""
+        for k, attempt in self._newest.items():
+            node = self.nodes[0, k]
+            node.pending_ms = 2.0 * (now_ms - attempt.placed_ms) + 1.0
+            node.done_ms = attempt.placed_ms + node.pending_ms
