@@ -18,7 +18,7 @@ from carbonpilot.envs.errors import CarbonPilotError, InputError
 from carbonpilot.real.testbed.bed import BedSettings, Testbed, unavailable
 from carbonpilot.real.testbed.link import Link
 from carbonpilot.real.testbed.namespaces import existing, inside, owner
-from carbonpilot.real.testbed.profiles import PROFILES, Profile
+from carbonpilot.real.testbed.profiles import PROFILES, Profile, Schedule
 from carbonpilot.real.testbed.repository.settings import ModelSet, ServedModel
 from carbonpilot.real.testbed.server import Ports
 from carbonpilot.real.testbed.server_leftovers import PREFIX, server_processes
@@ -124,6 +124,15 @@ def test_regions_lie_behind_the_edge_and_share_its_link(tmp_path):
         assert len(folders) == 3
         assert len(set(ours()) - before) >= 4 + 3  # namespaces and servers
     assert set(ours()) == before
+
+
+def test_a_recorded_link_plays_from_the_moment_that_all_is_ready(tmp_path):
+    need(unavailable())
+    steps = tuple(Profile("drive", rtt_ms, 0.0, 0.0, 100.0) for rtt_ms in (5.0, 80.0))
+    drive = Schedule("drive", (0.0, 300.0), steps, 600.0)
+    with Testbed(BedSettings(models=ONE, link=drive), tmp_path / "bed") as bed:
+        assert bed.link.profile.rtt_ms == 5.0
+        assert bed.link.counters()["schedule"] == {"step": 1, "steps": 2, "ended": False}
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,8 @@ class Testbed:
                 self._start_echo(node, stack)
             for server in self.servers.values():
                 server.wait_ready()
+            if self.link is not None and isinstance(self.settings.link, Schedule):
+                self.link.play(self.settings.link)  # it begins when the device can
             self._stack = stack.pop_all()
         return self
 
@@ -165,8 +167,6 @@ class Testbed:
             spaces.device, spaces[EDGE], profile, control=self.state / CONTROL, seed=self.settings.seed
         )
         self.link = stack.enter_context(link)
-        if isinstance(first, Schedule):
-            self.link.play(first)
         addresses = {EDGE: self.link.server_address}
         for i, node in enumerate(nodes[1:], start=1):
             addresses[node] = self._region(spaces, node, i, stack)
