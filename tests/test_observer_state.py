@@ -179,6 +179,26 @@ def test_what_is_unknown_or_stale_makes_its_placements_doubtful():
     assert {"device_carbon_g_per_kwh", "feed_age_h", "local-b0_carbon_mg"} <= set(observer.unknown)
 
 
+@pytest.mark.parametrize(
+    ("links", "loads"),
+    [
+        ({"uplink": link_state(uplink_mbps=0.0)}, {}),
+        ({"uplink": link_state(rtt_ms=math.inf)}, {}),
+        ({"uplink": link_state(rtt_ms=math.nan)}, {}),
+        ({}, {n: LoadState(load=math.nan, measured_s=1.0) for n in ("edge", "north", "south")}),
+    ],
+)
+def test_values_that_say_nothing_are_unknown(links, loads):
+    scenario = site()
+    observer = informed(scenario)
+    observer.refresh(snapshot(scenario, links, loads), zones(scenario), 0.0)
+    assert observer.doubts.placements == (None, *["unknown"] * 4)
+    assert np.isfinite(observer.observe(0.0, PAYLOAD_KB)).all()
+    attempt = observer.placed(0.0, 1, PAYLOAD_KB)  # nobody should, but it must not break anything
+    observer.answered(attempt, 5.0)
+    assert np.isfinite(observer.observe(50.0, PAYLOAD_KB)).all()
+
+
 def test_the_oldest_feed_gives_the_age():
     scenario = site()
     observer = informed(scenario)

@@ -108,7 +108,7 @@ class ViewMaker:
             zones: newest readings by zone of the scenario; a zone without one is missing.
             now_ms: since the run began.
         """
-        raw = {**self._wishes, **snapshot.features()}
+        raw = {**self._wishes, **{k: v for k, v in snapshot.features().items() if _usable(k, v)}}
         intensity = {z: float(zones[z].reading.carbon_g_per_kwh) for z in self._zones if z in zones}
         self._show_grid(raw, zones, intensity)
         stale = {z for z in self._zones if z in zones and zones[z].stale}
@@ -124,7 +124,6 @@ class ViewMaker:
             if carbon is not None:
                 raw[f"{place.name}_carbon_mg"] = carbon
             reasons.append(UNKNOWN if latency is None else STALE_FEED if place.zone in stale else None)
-        raw = {name: value for name, value in raw.items() if math.isfinite(value)}
         unknown = self._encoder.unknown(raw)
         home = self._scenario.device.zone
         device = UNKNOWN if home not in intensity else STALE_FEED if home in stale else None
@@ -143,6 +142,11 @@ class ViewMaker:
         # One age for all: that of the oldest.
         if all(z in zones for z in self._zones):
             raw["feed_age_h"] = max(zones[z].age_s for z in self._zones) / SECONDS_PER_HOUR
+
+
+def _usable(name: str, value: float) -> bool:
+    """Whether a probed value says anything; an age is infinite before the first answer."""
+    return math.isfinite(value) and (value > 0.0 or not name.endswith("_uplink_mbps"))
 
 
 class SecondEncoder:
