@@ -10,7 +10,6 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -24,39 +23,12 @@ from ...envs.schema import Scenario
 from ..interfaces import ErrorKind
 from ..observer import Doubts
 from .breaker import Breaker, BreakerSettings
+from .decision import Decision
+from .under_way import UnderWay
 
 Fallback = Literal["risk", "always", "never"]
 
-LOST_MS = (
-    30_000.0  # of a request that is older nothing will be heard any more; assumed, beyond every time limit
-)
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)  # not frozen: that takes a microsecond longer
-class Decision:
-    """Where a frame goes.
-
-    Attributes:
-        number: of the decision, from 0.
-        placement: where.
-        wanted: what the policy chose; None where it was not asked or failed.
-        reason: "policy", or the guard that overruled it (`GUARDS`).
-        mask: allowed placements (P,).
-        fallback_at_ms: time after the decision at which local is to start in parallel if there is no answer by then, so
-            that its own upper latency still meets the SLO; None: it is not to, or it could not any more.
-        believed_ms, upper_ms: of the placement.
-    """
-
-    number: int
-    placement: int
-    wanted: int | None
-    reason: str
-    mask: npt.NDArray[np.bool_]
-    fallback_at_ms: float | None
-    believed_ms: float
-    upper_ms: float
 
 
 class Shield:
@@ -91,11 +63,7 @@ class Shield:
         self._nodes = ["local", *scenario.nodes]
         self._breakers = [Breaker(breakers) for _ in self._nodes]
         self._resting = False  # whether any breaker is not closed
-        self._under_way: list[dict[int, tuple[float, float]]] = [{} for _ in self._nodes]
-        # By link, and at last the device's: -1 is its link.
-        self._open = list(zip([-1, *sight.link_of_node], self._under_way, strict=True))
-        self._late_ms = [0.0] * (len(scenario.links) + 1)
-        self._open_requests = 0
+        self._under_way = UnderWay(sight)
         self._all = np.ones(len(self._names), dtype=np.bool_)
         self._only_local = np.arange(len(self._names)) == LOCAL_INDEX
         for shared in (self._all, self._only_local):
@@ -126,7 +94,7 @@ class Shield:
         if not self._sight.sound(observation):
             return self._local("bad-observation")
         guards, values = self._guards, observation.tolist()
-        guards.look(values, self._overdue(now_ms))
+        guards.look(values, self._under_way.overdue(now_ms))
         doubts = None if self._doubts is None else self._doubts()
         if doubts is not None and doubts.device is not None:
             return self._local(doubts.device)
@@ -151,21 +119,6 @@ class Shield:
     def _local(self, reason: str) -> Decision:
         upper_ms = self._guards.upper_ms[LOCAL_INDEX]
         return Decision(self._next(), LOCAL_INDEX, None, reason, self._only_local, None, 0.0, upper_ms)
-
-    def _overdue(self, now_ms: float) -> list[float]:
-        """By how much the oldest unanswered request on each link, and on the device, is beyond its upper (L + 1,)."""
-        late_ms = self._late_ms = [0.0] * len(self._late_ms)
-        if not self._open_requests:
-            return late_ms
-        for link, open_requests in self._open:
-            if open_requests:
-                number, (began_ms, upper_ms) = next(iter(open_requests.items()))
-                if now_ms - began_ms > LOST_MS:
-                    del open_requests[number]
-                    self._open_requests -= 1
-                else:
-                    late_ms[link] = max(late_ms[link], now_ms - began_ms - upper_ms)
-        return late_ms
 
     def _forbid(self, doubts: Doubts | None, now_ms: float) -> None:
         if not self._resting and (doubts is None or not doubts.any):
@@ -219,7 +172,9 @@ class Shield:
         alone_ms = upper_local_ms - values[i] * scale * guards.trackers[LOCAL_INDEX].factor
         latest_ms = left_ms - alone_ms
         upper_ms, node = guards.upper_ms[placement], self._sight.node_of[placement]
-        suspect = self._breakers[node].failures > 0 or self._late_ms[self._sight.link_of[placement]] > 0.0
+        suspect = (
+            self._breakers[node].failures > 0 or self._under_way.late_ms[self._sight.link_of[placement]] > 0.0
+        )
         if self._fallback == "always" or suspect or guards.ahead() or guards.scarce():
             return latest_ms
         # Mostly answered by then, or mostly too late.
@@ -229,8 +184,7 @@ class Shield:
         self.reasons[decision.reason] += 1
         node = self._sight.node_of[decision.placement]
         self._breakers[node].began(now_ms)
-        self._under_way[node][decision.number] = (now_ms, decision.upper_ms)
-        self._open_requests += 1
+        self._under_way.began(node, decision.number, now_ms, decision.upper_ms)
 
     def record(
         self, placement: int, latency_ms: float | None, error: ErrorKind | None, now_ms: float,
@@ -255,13 +209,12 @@ class Shield:
         self._resting = not all(b.closed for b in self._breakers)
         if decision is None:
             return
-        began = self._under_way[node_of[decision.placement]].pop(decision.number, None)
-        self._open_requests -= began is not None
-        if began is None or placement != decision.placement or decision.believed_ms <= 0.0:
+        began_ms = self._under_way.ended(node_of[decision.placement], decision.number)
+        if began_ms is None or placement != decision.placement or decision.believed_ms <= 0.0:
             return
         if error is None and latency_ms is not None:
             self._guards.answer(placement, latency_ms, decision.believed_ms)
-        elif error != "cancelled" or now_ms - began[0] > decision.upper_ms:
+        elif error != "cancelled" or now_ms - began_ms > decision.upper_ms:
             self._guards.answer(placement, math.inf, decision.believed_ms)
 
     def states(self, now_ms: float) -> dict[str, Any]:
