@@ -32,6 +32,44 @@ def test_a_cell_that_cannot_be_is_outside(tmp_path, capsys):
     assert "1 outside" in capsys.readouterr().out
 
 
+def many_connections(tmp_path, connections, rig=""):
+    path = tmp_path / "uploads.csv"
+    header = HEADER + ",connection" + (",rig_rtt_ms,rig_packet_us" if rig else "")
+    rows = [f"clean-30,cubic,30000,{t},{i}{rig}" for i, times in enumerate(connections) for t in times]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_many_connections_are_judged_plainly(tmp_path, capsys):
+    good = [70.0, 60.0, 50.0] + [26.0, 29.0, 31.0, 33.0, 35.0, 37.0, 41.0] * 4
+    assert validate_transfers(many_connections(tmp_path, [good, good])) == 0
+    assert "| 2 |" in capsys.readouterr().out
+    # 19 % off would do for a single connection, not for many.
+    slow = [1.19 * t for t in good]
+    assert validate_transfers(recording(tmp_path, slow)) == 0
+    assert validate_transfers(many_connections(tmp_path, [slow, slow])) == 1
+    assert "0 within connection spread, 1 outside" in capsys.readouterr().out
+
+
+def test_each_connection_s_first_uploads_are_left_out(tmp_path):
+    start, rest = [900.0, 900.0, 900.0], [33.0, 34.0, 32.0, 35.0, 31.0]
+    out = tmp_path / "cells.json"
+    validate_transfers(many_connections(tmp_path, [start + rest, [*start, *rest, 500.0]]), out)
+    cell = json.loads(out.read_text())["cells"][0]
+    assert (cell["connections"], cell["uploads"]) == (2, 10)  # cut to the age of the youngest
+    assert cell["measured_p50_ms"] == 33.0
+    assert cell["measured_p95_ci95_ms"][0] <= cell["measured_p95_ms"] <= cell["measured_p95_ci95_ms"][1]
+
+
+def test_the_rig_of_a_file_counts(tmp_path):
+    times, cells = [33.0] * 10, []
+    for rig in ("", ",5.0,6.0"):
+        out = tmp_path / "cells.json"
+        validate_transfers(many_connections(tmp_path, [times, times], rig), out)
+        cells.append(json.loads(out.read_text())["cells"][0]["model_p50_ms"])
+    assert cells[1] - cells[0] == pytest.approx(5.0 - 0.6, abs=0.5)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "times", "message"),
     [

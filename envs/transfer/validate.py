@@ -16,7 +16,7 @@ from .tcp import simulate_uploads
 
 F64 = npt.NDArray[np.float64]
 
-SIMULATED = 200  # connections
+SIMULATED = 400  # connections
 # Of the median and the 95 % quantile. Many connections are judged plainly; of one connection a cell, chance decides
 # much, so its tolerance is wider and it may lie within the spread of single connections.
 TOLERANCES = np.array([0.15, 0.25])
@@ -102,7 +102,7 @@ def _row(c: Cell) -> str:
 
 
 def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
-    return f"{value:.1f}" + ("" if interval is None else " ({:.0f}-{:.0f})".format(*interval))
+    return f"{value:.1f}" + ("" if interval is None else " ({:.1f}-{:.1f})".format(*interval))
 
 
 def _compare(key: CellKey, cell: RecordedCell, seed: int) -> Cell:
