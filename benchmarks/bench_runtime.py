@@ -4,7 +4,7 @@
 
 Runs `carbonpilot run` with stand-ins (they compute nothing) in a process of its own and reads its log and its
 /proc/PID/status. The site is the flagship scenario, one server of each kind, with a trained network's shape as policy.
-Figures are medians of three runs; the machine should be quiet.
+Figures are medians of three runs; the machine should be quiet. BENCH_PYTHON names the Python of another environment.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -25,6 +26,9 @@ from runtime_fixture import write_site
 
 from carbonpilot.envs.scenario import load_scenario, scenario_dict
 from carbonpilot.real.runtime.quantile import quantile
+
+# A device has no gymnasium, whose import takes a third of a second: an environment with the extra `device` only.
+PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 
 
 def site_file(folder: Path) -> Path:
@@ -46,7 +50,7 @@ def memory_mb(pid: int) -> float:
 def measure(site: Path, log: Path, frames: int, mode: str) -> dict[str, float]:
     """One run."""
     command = [
-        *(os.environ.get("BENCH_PYTHON", sys.executable), "-m", "carbonpilot.cli", "run", "--site", str(site), "--images", f"synthetic:{frames}"),
+        *(PYTHON, "-m", "carbonpilot.cli", "run", "--site", str(site), "--images", f"synthetic:{frames}"),
         *("--policy", "round-robin", "--mode", mode, "--stand-in", "--rate", "50", "--log", str(log)),
         *("--listen", "127.0.0.1:0", "--queue", "50"),
     ]
@@ -61,10 +65,10 @@ def measure(site: Path, log: Path, frames: int, mode: str) -> dict[str, float]:
             break
     process.communicate()
     spent = os.times()
-    lines = [json.loads(line) for file in sorted(log.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    lines = [
+        json.loads(line) for file in sorted(log.glob("*.jsonl")) for line in file.read_text().splitlines()
+    ]
     header, records = lines[0], [line for line in lines if line["kind"] == "frame"]
-    from datetime import datetime
-
     first_s = datetime.fromisoformat(header["started_utc"]).timestamp() + records[0]["issued_ms"] / 1000
     cpu_s = spent.children_user + spent.children_system - cpu.children_user - cpu.children_system
     decisions = [r["decision_us"] for r in records[20:]]

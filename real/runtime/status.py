@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..log_records import FrameRecord, Header
@@ -51,8 +52,9 @@ class Status:
 
     def take(self, record: FrameRecord) -> None:
         """Take a frame."""
+        light = replace(record, observation=None if record.observation is None else [], attempts=[])
         with self._lock:
-            self._recent.append(record)
+            self._recent.append(light)  # without what the page does not show: 300 frames are kept
         self.missed += record.missed
         self._energy_j += record.energy_j_marginal
         if record.carbon_mg_marginal is None:
