@@ -208,6 +208,27 @@ def test_sysctls_are_set_inside_only(bed):
         set_sysctl(ns.device, "net.ipv4.tcp_congestion_control", "nosuch")
 
 
+def control_used(ns, link):
+    """Congestion control of a connection that chose none."""
+    with inside(ns.server):
+        listener = socket.create_server((link.server_address, 0))
+    with listener, inside(ns.device), socket.create_connection(listener.getsockname()[:2]) as sender:
+        return sender.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+
+
+def test_the_link_chooses_the_congestion_control_of_hidden_sockets(bed):
+    ns, link = bed
+    assert link.congestion_control == control_used(ns, link)
+    with Link(ns.device, ns.server, FAST, subnet=3, congestion_control="cubic") as other:
+        assert control_used(ns, other) == "cubic"
+    with Link(ns.device, ns.server, FAST, subnet=3, congestion_control="nosuch") as other:
+        assert (
+            other.congestion_control
+            == control_used(ns, other)
+            == namespaces.kernel_congestion_control(ns.device)
+        )
+
+
 def test_a_second_link_at_the_same_socket_is_refused(bed):
     ns, link = bed
     with pytest.raises(InputError, match="Another link answers"):

@@ -2,109 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ...envs.errors import CarbonPilotError, InputError
-from .namespaces import unavailable
+from .link_control import CONTROL, LinkControl, default_state_folder
+from .namespaces import ip, kernel_congestion_control, unavailable
 from .netem import netem_missing
-from .orders import MESSAGE_BYTES
-from .profiles import PROFILES, Profile, Schedule
+from .profiles import PROFILES, Profile
+
+__all__ = ["CONTROL", "Kind", "Link", "LinkControl", "default_state_folder"]
 
 Kind = Literal["netem", "tun"]
-_ANSWER_S, _END_S = 5.0, 3.0
-CONTROL = "link.sock"
-
-
-def default_state_folder() -> Path:
-    """Where the test bed keeps its sockets: ``$XDG_RUNTIME_DIR/carbonpilot-testbed``, else below /run."""
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or "/run") / "carbonpilot-testbed"
-
-
-class LinkControl:
-    """A running link as any process of the same user sees it: by its control socket.
-
-    Args:
-        control: the socket's path, usually ``link.sock`` in the test bed's state folder.
-    """
-
-    def __init__(self, control: str | Path) -> None:
-        """Nothing is opened before the first order."""
-        self.control = Path(control)
-
-    def shape(self, profile: Profile) -> None:
-        """Make the link that profile, within a few milliseconds; packets under way keep their time.
-
-        A schedule that was playing ends.
-
-        Raises:
-            CarbonPilotError: the link is not running, or refused.
-        """
-        self._ask({"do": "shape", "profile": asdict(profile)})
-
-    def play(self, schedule: Schedule, loop: bool = False) -> None:
-        """Let the link change by itself from now on, by a schedule.
-
-        At its end it begins again where ``loop`` says so; otherwise the link stays as it was last and
-        `status` says that the schedule has ended.
-        """
-        steps = [(t, asdict(p)) for t, p in zip(schedule.times_s, schedule.profiles, strict=True)]
-        # A drive of an hour does not fit into one message, so it goes by way of a file that the link removes.
-        file = self.control.with_name(f".schedule-{secrets.token_hex(4)}.json")
-        file.write_text(json.dumps({"steps": steps, "end_s": schedule.end_s, "loop": loop}))
-        try:
-            self._ask({"do": "play", "file": str(file)})
-        finally:
-            file.unlink(missing_ok=True)
-
-    def counters(self, reset: bool = False) -> dict[str, Any]:
-        """What the link did since it began, or since the last reset.
-
-        Returns:
-            ``up`` and ``down`` with packets, bytes, lost (by chance), overflowed (queue full), cut (outage);
-            ``late_ms`` {p50, p99, max}: how late packets were released, the measure of a starved machine;
-            ``cpu_us_per_packet``, ``cpu_share``: the relay's own cost; ``scheduling``; ``profile``;
-            ``schedule``. Netem knows no lateness and no cost: None.
-        """
-        return self._ask({"do": "counters", "reset": reset})
-
-    status = counters
-
-    @property
-    def profile(self) -> Profile:
-        """What the link is now."""
-        return Profile(**self._ask({"do": "counters"})["profile"])
-
-    def running(self) -> bool:
-        """Whether the link answers."""
-        with contextlib.suppress(CarbonPilotError):
-            self._ask({"do": "counters"})
-            return True
-        return False
-
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-            s.settimeout(_ANSWER_S)
-            try:
-                s.connect(str(self.control))
-                s.send(json.dumps(order).encode())
-                answer = json.loads(s.recv(MESSAGE_BYTES) or b"{}")
-            except (OSError, ValueError) as error:
-                raise CarbonPilotError(
-                    f"The link at {self.control} does not answer ({error}). Is the test bed up? See `testbed status`."
-                ) from error
-        if "error" in answer:
-            raise CarbonPilotError(f"The link refused {order['do']}: {answer['error']}.")
-        return answer
+_END_S = 3.0
 
 
 class Link(LinkControl):
@@ -119,6 +35,8 @@ class Link(LinkControl):
         control: path of the control socket; None takes one in a temporary folder.
         subnet: 0 to 255, for several links of one namespace: addresses are 10.77.SUBNET.1 and .2.
         seed: of losses and jitter; None draws one.
+        congestion_control: of connections over the link, both ways, unless a socket chooses another; where the kernel
+            does not have it, its own default stays and `congestion_control` says so. BBR won (docs/transport.md).
         detach: let the link live on when this process ends; end it with `LinkControl` or by its pid.
     """
 
@@ -132,6 +50,7 @@ class Link(LinkControl):
         control: str | Path | None = None,
         subnet: int = 0,
         seed: int | None = None,
+        congestion_control: str = "bbr",
         detach: bool = False,
     ) -> None:
         """Nothing is made before the with block."""
@@ -145,6 +64,7 @@ class Link(LinkControl):
         self._device, self._server, self._first = device, server, profile
         self._wanted, self._subnet, self._detach = kind, subnet, detach
         self._seed = secrets.randbits(32) if seed is None else seed
+        self.congestion_control = congestion_control
         self._process: subprocess.Popen | None = None
         self._kind: Kind | None = kind
 
@@ -154,6 +74,10 @@ class Link(LinkControl):
         if self._kind is None:
             raise CarbonPilotError("the link has not been started, so its kind is not known yet")
         return self._kind
+
+    @property
+    def _interface(self) -> str:
+        return f"link{self._subnet}"
 
     @property
     def device_address(self) -> str:
@@ -197,6 +121,7 @@ class Link(LinkControl):
         )
         try:
             self._wait_ready()
+            self._choose_control()
         except BaseException:
             self.__exit__()
             raise
@@ -223,7 +148,7 @@ class Link(LinkControl):
             "kind": self.kind,
             "device": self._device,
             "server": self._server,
-            "interface": f"link{self._subnet}",
+            "interface": self._interface,
             "device-address": f"{self.device_address}/30",
             "server-address": f"{self.server_address}/30",
             "control": str(self.control),
@@ -233,6 +158,17 @@ class Link(LinkControl):
         flags = [part for name, value in words.items() for part in (f"--{name}", value)]
         watch = [] if self._detach else ["--watch-stdin"]
         return [sys.executable, "-m", f"{__package__}.link_process", *flags, *watch]
+
+    def _choose_control(self) -> None:
+        """Set it by the route, which also reaches sockets that a library hides, such as gRPC's."""
+        ends = ((self._device, self.device_address), (self._server, self.server_address))
+        for namespace, address in ends:
+            route = f"10.77.{self._subnet}.0/30 dev {self._interface} proto kernel scope link src {address}".split()
+            try:
+                ip("route", "replace", *route, "congctl", self.congestion_control, namespace=namespace)
+            except CarbonPilotError:
+                self.congestion_control = kernel_congestion_control(namespace)
+                return
 
     def _wait_ready(self) -> None:
         process = self._process

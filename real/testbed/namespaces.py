@@ -131,6 +131,12 @@ def set_sysctl(namespace: str, key: str, value: str | int) -> None:
         raise InputError(f"sysctl {key} = {value} was refused in {namespace} ({error.strerror}).") from error
 
 
+def kernel_congestion_control(namespace: str) -> str:
+    """What connections of a namespace use where nothing chooses for them."""
+    with inside(namespace):
+        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+
+
 def existing() -> list[str]:
     """Names of the test bed's namespaces on this machine, this process's and others'."""
     return sorted(p.name for p in _NETNS.glob(PREFIX + "*")) if _NETNS.is_dir() else []
