@@ -13,7 +13,7 @@ from .world import World
 F64 = npt.NDArray[np.float64]
 
 LEAST_S = 5  # a stretch shorter than this is not told apart
-RATIO = 1.5  # round-trip times must differ by this factor
+RATIO, LEAST_MS = 1.5, 2.0  # round-trip times must differ by this factor, and by this much
 STANDARD_ERRORS = 5.0  # and by this many, so that jitter alone makes no new stretch
 MOST = 12  # stretches; a link that wanders all the time is not cut into crumbs
 
@@ -102,7 +102,8 @@ def _split(level: F64, start: int, end: int) -> list[int]:
     a, b = part[:cut], part[cut:]
     difference = abs(float(np.median(a) - np.median(b)))
     error = float(np.sqrt(a.var() / a.size + b.var() / b.size))
-    if difference < np.log(RATIO) or difference < STANDARD_ERRORS * error:
+    apart_ms = abs(float(np.exp(np.median(a)) - np.exp(np.median(b))))
+    if difference < max(np.log(RATIO), STANDARD_ERRORS * error) or apart_ms < LEAST_MS:
         return []
     middle = start + cut
     return [*_split(level, start, middle), middle, *_split(level, middle, end)]
