@@ -110,8 +110,8 @@ class Lab:
 
     def __init__(self, wanted: RunOptions, clock: Any = None) -> None:
         self.clock = clock or SystemClock()
-        self.run = Run(wanted, check(wanted, self.clock), self.clock)
         self.results: list[Any] = []
+        self.run = Run(wanted, check(wanted, self.clock), self.clock, self.results.append)
         self._next = self.run.checked.before.next_frame
 
     def executor(self, placement: str) -> StandInExecutor:
@@ -121,13 +121,6 @@ class Lab:
     async def __aenter__(self) -> Lab:
         """Start."""
         await self.run.start()
-        take = self.run.engine._on_result
-
-        def both(result: Any) -> None:
-            self.results.append(result)
-            take(result)
-
-        self.run.engine._on_result = both
         return self
 
     async def __aexit__(self, *_: object) -> None:

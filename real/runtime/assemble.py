@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from ... import __version__
@@ -38,10 +39,18 @@ class Run:
         options: what is asked for.
         checked: of `check`.
         clock: tells the time.
+        on_result: is handed the result of each frame, once, in the event loop's thread; it must be quick.
     """
 
-    def __init__(self, options: RunOptions, checked: Checked, clock: Clock) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        checked: Checked,
+        clock: Clock,
+        on_result: Callable[[Result], None] | None = None,
+    ) -> None:
         self.options, self.checked, self.clock = options, checked, clock
+        self._on_result = on_result
         self.address: str | None = None
 
     async def start(self) -> Engine:
@@ -222,3 +231,5 @@ class Run:
     def _take_result(self, result: Result) -> None:
         if self.masks is not None:
             self.masks.take(result)
+        if self._on_result is not None:
+            self._on_result(result)
