@@ -27,7 +27,7 @@ def options() -> dict[str, object]:
 def test_every_option_that_is_written_down_exists(page):
     known = {*options(), "--help"}
     text = page.read_text().replace("\\\n", " ")
-    calls = re.findall(r"carbonpilot (?:run )?([^\n`]*--[^\n`]*)", text)
+    calls = re.findall(r"carbonpilot (?:run +|(?=--site))([^\n`]*)", text)
     assert calls
     for call in calls:
         assert set(re.findall(r"(?<![\w-])--[a-z-]+", call)) <= known, call
