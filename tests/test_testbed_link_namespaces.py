@@ -208,11 +208,14 @@ def test_sysctls_are_set_inside_only(bed):
         set_sysctl(ns.device, "net.ipv4.tcp_congestion_control", "nosuch")
 
 
-def control_used(ns, link):
-    """Congestion control of a connection that chose none."""
+def control_used(ns, link, asked=None):
+    """Congestion control of a connection that asked for this one, or for none."""
     with inside(ns.server):
         listener = socket.create_server((link.server_address, 0))
-    with listener, inside(ns.device), socket.create_connection(listener.getsockname()[:2]) as sender:
+    with listener, inside(ns.device), socket.socket() as sender:
+        if asked:
+            sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, asked)
+        sender.connect(listener.getsockname()[:2])
         return sender.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
 
 
@@ -220,7 +223,9 @@ def test_the_link_chooses_the_congestion_control_of_hidden_sockets(bed):
     ns, link = bed
     assert link.congestion_control == control_used(ns, link)
     with Link(ns.device, ns.server, FAST, subnet=3, congestion_control="cubic") as other:
-        assert control_used(ns, other) == "cubic"
+        assert control_used(ns, other) == control_used(ns, other, b"reno") == "cubic"
+    with Link(ns.device, ns.server, FAST, subnet=3, congestion_control=None) as other:
+        assert control_used(ns, other, b"reno") == "reno"
     with Link(ns.device, ns.server, FAST, subnet=3, congestion_control="nosuch") as other:
         assert (
             other.congestion_control

@@ -35,8 +35,9 @@ class Link(LinkControl):
         control: path of the control socket; None takes one in a temporary folder.
         subnet: 0 to 255, for several links of one namespace: addresses are 10.77.SUBNET.1 and .2.
         seed: of losses and jitter; None draws one.
-        congestion_control: of connections over the link, both ways, unless a socket chooses another; where the kernel
-            does not have it, its own default stays and `congestion_control` says so. BBR won (docs/transport.md).
+        congestion_control: of connections over the link, both ways, whatever their sockets ask for; where the kernel
+            does not have it, its own default stays and `congestion_control` says so. None leaves it to the sockets.
+            BBR won (docs/transport.md).
         detach: let the link live on when this process ends; end it with `LinkControl` or by its pid.
     """
 
@@ -50,7 +51,7 @@ class Link(LinkControl):
         control: str | Path | None = None,
         subnet: int = 0,
         seed: int | None = None,
-        congestion_control: str = "bbr",
+        congestion_control: str | None = "bbr",
         detach: bool = False,
     ) -> None:
         """Nothing is made before the with block."""
@@ -161,6 +162,8 @@ class Link(LinkControl):
 
     def _choose_control(self) -> None:
         """Set it by the route, which also reaches sockets that a library hides, such as gRPC's."""
+        if self.congestion_control is None:
+            return
         ends = ((self._device, self.device_address), (self._server, self.server_address))
         for namespace, address in ends:
             route = f"10.77.{self._subnet}.0/30 dev {self._interface} proto kernel scope link src {address}".split()

@@ -104,7 +104,9 @@ class UploadBed:
             set_sysctl(self._ns.device, "net.ipv4.tcp_no_metrics_save", 1)
             set_sysctl(self._ns.device, "net.ipv4.tcp_slow_start_after_idle", int(self._restart))
             self.links = [
-                stack.enter_context(Link(self._ns.device, self._ns.server, subnet=i)) for i in range(self._n)
+                # Each connection chooses for itself; a route would overrule it.
+                stack.enter_context(Link(self._ns.device, self._ns.server, subnet=i, congestion_control=None))
+                for i in range(self._n)
             ]
             argv = [sys.executable, "-m", f"{__package__}.upload_sink", "--port", str(PORT)]
             sink = run_in(self._ns.server, argv, stdout=subprocess.PIPE, text=True)
@@ -137,6 +139,8 @@ class UploadBed:
             ) from error
         connection.settimeout(TIMEOUT_S)
         connection.connect((link.server_address, PORT))
+        used = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+        assert used == congestion_control, f"the route has overruled {congestion_control} by {used}"
         return connection
 
     def measure(self, jobs: Sequence[Job]) -> Iterator[Measured]:
