@@ -66,21 +66,29 @@ def link_checks(scenario: Scenario, stretches: list[Condition]) -> list[Check]:
     """
     found = []
     for name, link in scenario.links.items():
-        open_ = [s for s in stretches if np.isfinite(s.rtt_ms[name])]
-        seconds = sum(s.seconds for s in open_)
-        if not calibrated_states(link) or not seconds:
-            continue
-        mean_ms = sum(s.rtt_ms[name] * s.seconds for s in open_) / seconds
-        near = sum(s.seconds for s in open_ if _like_calibrated(link, s.rtt_ms[name], s.seconds))
-        state = nearest_state(link, mean_ms)
-        assert state is not None
-        detail = (
-            f"calibrated {state[1].rtt_ms:.4g} ms, probed {mean_ms:.4g} ms on average; {near} of {seconds} s were like "
-            "a calibrated state of the link"
-        )
-        part = f"links.{name}.source.{state[0]}.rtt_ms"
-        found.append(Check(part, f"round-trip time of {name}", near >= 0.5 * seconds, detail))
+        by_state: dict[str, list[Condition]] = {}
+        for s in stretches:
+            if np.isfinite(s.rtt_ms[name]) and (state := nearest_state(link, s.rtt_ms[name])):
+                by_state.setdefault(state[0], []).append(s)
+        if by_state:
+            found.append(_link_check(name, link, by_state))
     return found
+
+
+def _link_check(name: str, link: Link, by_state: dict[str, list[Condition]]) -> Check:
+    """Judge the state that the link was nearest to for the longest time."""
+    seconds = {key: sum(s.seconds for s in found) for key, found in by_state.items()}
+    key = max(seconds, key=lambda k: seconds[k])
+    mean_ms = sum(s.rtt_ms[name] * s.seconds for s in by_state[key]) / seconds[key]
+    everything = [s for found in by_state.values() for s in found]
+    total = sum(seconds.values())
+    near = sum(s.seconds for s in everything if _like_calibrated(link, s.rtt_ms[name], s.seconds))
+    detail = (
+        f"site {calibrated_states(link)[key].rtt_ms:.4g} ms, probed {mean_ms:.4g} ms in the {seconds[key]} s nearest to it; "
+        f"{near} of {total} s were over a link as the site file has it"
+    )
+    part = f"links.{name}.source.{key}.rtt_ms"
+    return Check(part, f"round-trip time of {name}", near >= 0.5 * total, detail)
 
 
 def _like_calibrated(link: Link, rtt_ms: float, seconds: int) -> bool:
