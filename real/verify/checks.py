@@ -84,8 +84,8 @@ def _link_check(name: str, link: Link, by_state: dict[str, list[Condition]]) -> 
     total = sum(seconds.values())
     near = sum(s.seconds for s in everything if _like_calibrated(link, s.rtt_ms[name], s.seconds))
     detail = (
-        f"site {calibrated_states(link)[key].rtt_ms:.4g} ms, probed {mean_ms:.4g} ms in the {seconds[key]} s nearest to it; "
-        f"{near} of {total} s were over a link as the site file has it"
+        f"site {calibrated_states(link)[key].rtt_ms:.4g} ms, probed {mean_ms:.4g} ms in the {seconds[key]} s nearest to "
+        f"it; {near} of {total} s were over a link as the site file has it"
     )
     part = f"links.{name}.source.{key}.rtt_ms"
     return Check(part, f"round-trip time of {name}", near >= 0.5 * total, detail)
