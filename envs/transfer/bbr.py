@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .connection import F64, INITIAL_WINDOW, Connection, Path, Round
+from .connection import ACK_SEGMENTS, F64, INITIAL_WINDOW, Connection, Path, Round
 
 HIGH_GAIN = 2.885  # 2 / ln 2, Cardwell 2016, Startup
 PACING_MARGIN = 0.99  # Linux bbr_pacing_margin_percent = 1
@@ -21,7 +21,9 @@ MEAN_GAIN = np.array(
 FILTER_ROUNDS = 10.0  # Cardwell 2016: window of the bandwidth max-filter
 EXTRA_ROUNDS = 5.0  # Linux bbr_extra_acked_win_rtts
 EXTRA_MAX_MS = 100.0  # Linux bbr_extra_acked_max_us
-ACK_SEGMENTS = 2.0  # one delayed ack, RFC 1122 section 4.2.3.2
+MOST_AT_ONCE = 44.0  # segments in 64 kB, Linux sk_gso_max_size
+SHORT_PATH_MS = 0.512  # Linux tcp_tso_rtt_log = 9: the burst halves with each such step of the least RTT
+WINDOW_SHARES = 3.0  # Linux tcp_tso_win_divisor
 MIN_WINDOW = 4.0  # Cardwell 2016
 GROWTH = 1.25  # Cardwell 2016: the pipe is full after three rounds that do not grow by 25 %
 FULL_ROUNDS = 3.0
@@ -52,8 +54,9 @@ class Bbr(Connection):
         self.probe_rtt_until_ms = np.full(size, -1.0)
         self.conserve = np.zeros(size)  # window of the round after a loss, 0: none
         self.flight = np.zeros(size)  # delivered in the round before, 0 at the start of an upload
-        self.flight_ms = np.zeros(size)
-        self.flight_pace = np.zeros(size)
+        self.flight_ms = np.zeros(size)  # interval that its first packet's sample cannot undercut
+        self.flight_end_ms = np.zeros(size)  # the same of its last packet
+        self.flight_pace = np.zeros(size)  # segments per ms that it could leave at
         self.tail_share = np.ones(size)  # share of the last flight acked after the resending began
         self.last_rtt_ms = path.rtt_ms.astype(float)
 
@@ -69,8 +72,17 @@ class Bbr(Connection):
         return self.pace
 
     def quantum(self) -> F64:
-        """Segments that leave in one piece: about 1 ms of data, at least two (Linux bbr_tso_segs_goal)."""
-        return np.clip(np.floor(self.pace), 2.0, 44.0)
+        """Segments that leave in one piece: 1 ms of data and, on short paths, more (Linux tcp_tso_autosize)."""
+        halvings = np.floor(self.min_rtt_ms / SHORT_PATH_MS)
+        whole = np.minimum(self.goal() + np.floor(MOST_AT_ONCE * 0.5**halvings), MOST_AT_ONCE)
+        # Once acks come in, a piece is what the window has room for, at least a third of it (Linux
+        # tcp_tso_should_defer).
+        room = np.maximum(self.cwnd - self.pace * self.last_rtt_ms, self.cwnd / WINDOW_SHARES)
+        return np.where(self.rounds > 0, np.minimum(whole, np.maximum(room, 2.0)), whole)
+
+    def goal(self) -> F64:
+        """Segments in one piece as BBR counts on them: 1 ms of data, at least two (Linux bbr_tso_segs_goal)."""
+        return np.clip(np.floor(self.pace), 2.0, MOST_AT_ONCE)
 
     def window(self) -> F64:
         """Segments that may be in flight (M,)."""
@@ -85,7 +97,7 @@ class Bbr(Connection):
         """Update the model of the path and what follows from it."""
         self.round_count += 1.0
         first = self.rounds == 0
-        sample = self._sample(first, seen)
+        sample = self._sample(path, first, seen)
         # A flight sent after idling is marked application-limited; later rounds are not (Linux tcp_rate.c).
         use = (~first | (sample >= self.best[:, 0])) & (sample > 0)
         self._filter(use, sample)
@@ -96,20 +108,29 @@ class Bbr(Connection):
         self._cycle(first, seen)
         self._set_window(seen)
         self.flight = seen.delivered
-        self.flight_pace = seen.pace
+        self.flight_pace = seen.pace * seen.delivered / np.maximum(seen.delivered - seen.owed, 1.0)
         # A timer's silence counts: the rate sample of what it resends starts at the last ack before it.
         self.flight_ms = np.maximum(seen.rtt_ms, seen.spread_ms) + seen.waited_ms
+        self.flight_end_ms = np.maximum(seen.end_rtt_ms, seen.spread_ms) + seen.waited_ms
         share = np.where(seen.lost > 0, 1.0 - seen.first_loss, 1.0)
         self.tail_share = np.where(seen.waited_ms > 0, 0.0, share)
         self.last_rtt_ms = seen.end_rtt_ms
 
-    def _sample(self, first: np.ndarray, seen: Round) -> F64:
+    def _sample(self, path: Path, first: np.ndarray, seen: Round) -> F64:
         # Delivery rate: delivered / max(send time, ack time), draft-cheng section 3.2.
         fresh = seen.delivered / (seen.end_rtt_ms + seen.spread_ms)
         share = np.where(seen.fresh_sent > 0, 1.0, self.tail_share)
-        running = np.maximum(self.flight * share, 1.0) / np.maximum(seen.rtt_ms, self.flight_ms)
+        # Every ack is a sample, and the filter keeps the best: that of the flight's first packet or of its last.
+        interval = np.minimum(
+            np.maximum(seen.rtt_ms, self.flight_ms), np.maximum(seen.end_rtt_ms, self.flight_end_ms)
+        )
+        running = np.maximum(self.flight * share, 1.0) / interval
         # Acks are counted from one to another, so a paced flight shows its pace, not the next whole segment.
-        return np.where(first, fresh, np.minimum(running, self.flight_pace))
+        sample = np.where(first, fresh, np.minimum(running, self.flight_pace))
+        # A burst that is acked before the next one leaves has nothing in flight before it: its own rate is the sample.
+        burst = np.minimum(seen.quantum, seen.delivered)
+        alone = burst / (seen.least_rtt_ms + burst / path.rate)
+        return np.where(alone > seen.pace, np.maximum(sample, alone), sample)
 
     def _filter(self, use: np.ndarray, sample: F64) -> None:
         """Kathleen Nichols' windowed maximum (Linux lib/win_minmax.c)."""
@@ -144,7 +165,7 @@ class Bbr(Connection):
 
     def _min_rtt(self, first: np.ndarray, seen: Round) -> None:
         expired = self.now_ms - self.min_rtt_at_ms > MIN_RTT_WINDOW_MS
-        rtt = np.minimum(seen.rtt_ms, seen.end_rtt_ms)
+        rtt = seen.least_rtt_ms
         lower = (rtt <= self.min_rtt_ms) | expired
         self.min_rtt_ms = np.where(lower, rtt, self.min_rtt_ms)
         self.min_rtt_at_ms = np.where(lower, self.now_ms, self.min_rtt_at_ms)
@@ -155,9 +176,10 @@ class Bbr(Connection):
 
     def _extra_acked(self, first: np.ndarray, seen: Round) -> None:
         # Acks bunch when the delay falls within an upload (Linux bbr_update_ack_aggregation).
-        before = np.where(first, 0.0, self.last_rtt_ms - seen.rtt_ms)
-        fall_ms = np.maximum(np.maximum(before, seen.rtt_ms - seen.end_rtt_ms), 0.0)
-        excess = np.minimum(self.best[:, 0] * np.minimum(fall_ms, EXTRA_MAX_MS), seen.delivered)
+        before = np.where(self.stalled, 0.0, self.last_rtt_ms - seen.rtt_ms)
+        fall_ms = np.minimum(np.maximum(before, seen.fall_ms), EXTRA_MAX_MS)
+        # What leaves in one piece is acked in one piece.
+        excess = np.minimum(self.best[:, 0] * fall_ms + seen.quantum, seen.delivered)
         self.extra_rounds += 1.0
         turn = np.flatnonzero(self.extra_rounds >= EXTRA_ROUNDS)
         self.extra[turn, 1] = self.extra[turn, 0]
@@ -171,7 +193,7 @@ class Bbr(Connection):
         passed = np.clip(np.floor(seen.duration_ms / self.min_rtt_ms), 1.0, 8.0)
         steps = np.where(first, 1.0, passed)
         # The probing phase lasts until its gain shows in flight or something is lost (the same function).
-        wanted = CYCLE[0] * self.best[:, 0] * self.min_rtt_ms + 3.0 * self.quantum() + 2.0
+        wanted = CYCLE[0] * self.best[:, 0] * self.min_rtt_ms + 3.0 * self.goal() + 2.0
         short = (seen.lost == 0) & (seen.sent < wanted)
         steps = np.where(short, np.minimum(steps, (8.0 - self.phase) % 8.0), steps)
         self.phase = np.where(self.full, (self.phase + steps) % 8.0, self.phase)
@@ -184,9 +206,7 @@ class Bbr(Connection):
 
     def _set_window(self, seen: Round) -> None:
         gain = np.where(self.full, CWND_GAIN, HIGH_GAIN)
-        target = (
-            gain * self.best[:, 0] * self.min_rtt_ms + 3.0 * self.quantum()
-        )  # Linux bbr_quantization_budget
+        target = gain * self.best[:, 0] * self.min_rtt_ms + 3.0 * self.goal()  # Linux bbr_quantization_budget
         target += np.where(self.full, np.maximum(self.extra.max(axis=1), ACK_SEGMENTS), 0.0)
         target += np.where(self.full & (self.phase == 0.0), 2.0, 0.0)  # Linux bbr_quantization_budget
         target = np.maximum(2.0 * np.ceil(target / 2.0), MIN_WINDOW)

@@ -22,7 +22,7 @@ WINDOWS = 2.0 * 1.22 ** np.arange(28)  # 2 ... 430 segments
 # Startup ends when the first full-pipe round and three more have not grown: four steps, each a state.
 STARTUP_STEPS = 4
 STARTUP_PIPES = 5.0 * 1.7 ** np.arange(7)  # 5 ... 121 segments per RTT
-PROBE_PIPES = 2.0 * 1.36 ** np.arange(16)  # 2 ... 200 segments per RTT
+PROBE_PIPES = 2.0 * 1.2 ** np.arange(26)  # 2 ... 190 segments per RTT; with wider steps connections get stuck
 PROBE = STARTUP_STEPS * STARTUP_PIPES.size  # from here on: ProbeBW
 
 
@@ -80,24 +80,24 @@ class BbrStates:
         # Bins are wide: without the factor, rounding alone would look like 25 % growth.
         conn.full_bw = np.where(step > 0, 1.25 * bw, 0.0)
         conn.full_count = np.where(conn.full, FULL_ROUNDS, np.maximum(step - 1.0, 0.0))
-        conn.min_rtt_ms = path.rtt_ms * rng.uniform(0.49, 0.74, size)
-        second = rng.uniform(0.9, 1.0, size)
+        conn.min_rtt_ms = path.rtt_ms * rng.uniform(0.51, 0.73, size)
+        second = 1.0 - 0.2 * rng.random(size) ** 3
         conn.best = bw[:, None] * np.stack(
-            [np.ones(size), second, second * rng.uniform(0.85, 1.0, size)], axis=1
+            [np.ones(size), second, second * (1.0 - 0.1 * rng.random(size) ** 3)], axis=1
         )
         conn.round_count = np.full(size, 100.0)
         age = np.floor(
-            np.stack([rng.uniform(0, 11, size), rng.uniform(0, 3, size), rng.uniform(0, 2, size)], axis=1)
+            np.stack([rng.uniform(0, 10, size), rng.uniform(0, 3, size), rng.uniform(0, 2, size)], axis=1)
         )
         conn.best_round = 100.0 - np.minimum.accumulate(age, axis=1)
         # Quiet uploads in Startup do not refresh the filter: in every second connection it is out of date.
         conn.best_round[~conn.full & (rng.random(size) < 0.5)] -= 11.0
-        conn.extra[:, 0] = bw * path.rtt_ms * rng.uniform(0.07, 0.26, size)
+        conn.extra[:, 0] = 2.0 + bw * path.rtt_ms * rng.uniform(0.08, 0.24, size)
         gain = np.where(conn.full, CWND_GAIN, HIGH_GAIN)
         conn.pace = np.where(conn.full, 1.0, HIGH_GAIN) * bw
         conn.phase = np.where(rng.random(size) < 0.5, 0.0, rng.integers(2, 8, size))
         extra = np.where(conn.full, conn.extra[:, 0], 0.0)
-        conn.cwnd = np.maximum(gain * bw * conn.min_rtt_ms + 3.0 * conn.quantum() + extra, 4.0)
+        conn.cwnd = np.maximum(gain * bw * conn.min_rtt_ms + 3.0 * conn.goal() + extra, 4.0)
         return conn
 
     @staticmethod

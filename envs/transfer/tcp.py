@@ -6,11 +6,13 @@ import numpy as np
 
 from ..errors import InputError
 from .bbr import Bbr
-from .connection import F64, JITTER_TIME_MS, MIN_RTO_MS, MSS_BYTES, WIRE_BYTES, Path, Round
+from .connection import F64, MIN_RTO_MS, MSS_BYTES, WIRE_BYTES, Path, Round
 from .cubic import Cubic
+from .extremes import extremes
 
 CONTROLS = {"cubic": Cubic, "bbr": Bbr}
 RACK_TIMER_MS = 2.0  # Linux TCP_TIMEOUT_MIN
+PACING_CREDIT = 0.5  # Linux tcp_update_skb_after_send: at most half of the time of what was just sent
 DUPTHRESH = 3.0  # RFC 8985 section 3: three later segments prove a loss at once
 MAX_ROUNDS = 5000  # a guard against paths that let nothing through
 
@@ -58,9 +60,7 @@ def simulate_uploads(
     Returns:
         (n_uploads, M) ms from the first byte sent to the reply received.
     """
-    # Both ways have half the offset, half a round trip apart, so their sum varies a little less.
-    sigma = rtt_jitter_ms * np.sqrt(0.5 * (1.0 + np.exp(-0.5 * rtt_ms / JITTER_TIME_MS)))
-    ways = (rtt_ms, sigma, loss, segments_per_ms(rate_mbps))
+    ways = (rtt_ms, rtt_jitter_ms, loss, segments_per_ms(rate_mbps))
     path = Path(*(np.full(connections, float(v)) for v in ways))
     conn = open_connections(congestion_control, path)
     rng = np.random.default_rng(seed)
@@ -109,7 +109,7 @@ def upload(
 def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: F64 | None) -> np.ndarray:
     """Send one window, lose some of it, learn from it. Returns who has delivered everything (M,)."""
     size = conn.cwnd.size
-    rtt = conn.draw_rtt(path, conn.now_ms, rng)
+    rtt = conn.draw_first_rtt(path, rng)
     conn.first_rtt_ms = np.where(conn.rounds == 0, rtt, conn.first_rtt_ms)
     todo = conn.fresh + conn.lost
     pace, quantum, window = conn.pacing(), conn.quantum(), conn.window()
@@ -117,10 +117,15 @@ def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: 
     sent = np.minimum(np.minimum(todo, window), np.maximum(paced, 1.0))
     resent = np.minimum(conn.lost, sent)
     fresh_sent = sent - resent
-    spread = np.maximum(np.maximum(sent - quantum, 0.0) / pace, sent / path.rate)
+    # Pacing makes up for half a quantum where the sender was late (Linux tcp_update_skb_after_send).
+    owed = np.where(conn.stalled, PACING_CREDIT * quantum, 0.0)
+    leaving = np.maximum(sent - quantum - owed, 0.0) / pace
+    spread = np.maximum(leaving, sent / path.rate)
     # Packets stay in order: the last one arrives after the first, however short its own delay is.
-    end_rtt = np.maximum(conn.draw_rtt(path, conn.now_ms + spread, rng), rtt - spread)
+    end_rtt = np.maximum(conn.draw_last_rtt(path, spread, rng), rtt - spread)
     last_flight = sent == todo
+    # What leaves faster than the path carries it waits in its queue, so only the first packets see the path alone.
+    least, fall = extremes(path, rtt, end_rtt + (spread - leaving), leaving, sent, rng)
     if loss_u is None:
         lost = rng.binomial(sent.astype(np.int64), path.loss).astype(float)
     else:
@@ -152,6 +157,10 @@ def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: 
         pace=pace,
         rtt_ms=rtt,
         end_rtt_ms=end_rtt,
+        least_rtt_ms=least,
+        fall_ms=fall,
+        quantum=quantum,
+        owed=owed,
         sent=sent,
         delivered=sent - lost,
         lost=lost,
@@ -171,6 +180,7 @@ def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: 
     conn.fresh -= fresh_sent
     conn.lost += lost - resent
     conn.on_round(path, seen)
+    conn.stalled = seen.window_limited
     conn.elapsed_ms += duration
     conn.now_ms += duration
     conn.rounds += 1.0
