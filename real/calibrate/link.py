@@ -91,9 +91,10 @@ def round_trips(probe: EchoProbe, count: int, gap_s: float = GAP_S) -> npt.NDArr
 def _transfers(host: str, port: int, effort: Effort) -> tuple[list[Transfer], str]:
     """Uploads until the loss is known well enough or the time is over."""
     try:
-        uploader, carrier = Uploader(host, port, congestion_control=CARRIER), CARRIER
+        uploader = Uploader(host, port, congestion_control=CARRIER)
     except InputError:
-        uploader, carrier = Uploader(host, port), "the system's"
+        uploader = Uploader(host, port)
+    carrier = uploader.congestion_control
     done: list[Transfer] = []
     end_s = time.perf_counter() + effort.upload_s
     try:

@@ -9,7 +9,7 @@ from ...envs.errors import InputError, unknown_name
 from ...envs.schema import PhasedLink, Scenario, SwitchedLink
 from ..probes.echo_probe import EchoProbe
 from ..site_file import Prober
-from .congestion import used_by_kernel
+from .congestion import used_towards
 from .job import Job
 from .ledger import Ledger
 from .link import LinkNumbers, measure_link
@@ -75,7 +75,7 @@ async def calibrate_link(job: Job, name: str, path: str) -> None:
         ledger.notes.append(f"{name} is now {_told(found)}; its source stays the base's (--keep-links).")
     else:
         _enter(ledger, path, found)
-    _congestion(ledger, wanted.base, name)
+    _congestion(job, name)
 
 
 def prober(where: Prober) -> EchoProbe:
@@ -94,24 +94,29 @@ def _enter(ledger: Ledger, path: str, found: LinkNumbers) -> None:
     ledger.measured(f"{path}.rate_mbps", found.rate_mbps, found.rate_method)
 
 
-def _congestion(ledger: Ledger, base: Scenario, name: str) -> None:
-    """What frames travel with is what the kernel gives gRPC's connections."""
-    key = f"links.{name}.transfer.congestion_control"
-    transfer = base.links[name].transfer
-    if transfer.model != "tcp" or ledger.assumed(key):
+def _congestion(job: Job, name: str) -> None:
+    """What frames travel with is what the kernel gives gRPC's connections, by its route or its default."""
+    key, transfer = f"links.{name}.transfer.congestion_control", job.wanted.base.links[name].transfer
+    servers = [job.deployment.servers[n].grpc for n, node in job.scenario.nodes.items() if node.link == name]
+    if transfer.model != "tcp" or job.ledger.assumed(key) or not servers:
         return
-    kernel = used_by_kernel()
+    host, _, port = servers[0].rpartition(":")
+    try:
+        kernel = used_towards(host, int(port))
+    except InputError as error:
+        job.ledger.could_not([key], str(error))
+        return
     if kernel not in MODELLED:
-        ledger.could_not(
-            [key],
-            f"the kernel uses '{kernel}' (net.ipv4.tcp_congestion_control); the simulator knows bbr and cubic",
+        reason = (
+            f"the kernel uses '{kernel}' (net.ipv4.tcp_congestion_control); the simulator knows bbr and cubic"
         )
+        job.ledger.could_not([key], reason)
         return
     if kernel != transfer.congestion_control:
-        ledger.notes.append(
+        job.ledger.notes.append(
             f"{key} is '{kernel}', the kernel's, and not '{transfer.congestion_control}' as in the base."
         )
-    ledger.replace(key, kernel)
+    job.ledger.replace(key, kernel)
 
 
 def _told(found: LinkNumbers) -> str:

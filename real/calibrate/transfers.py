@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ...envs.errors import InputError
 from ..probes.echo import upload_header
 from ..probes.tcp_info import TcpInfo, read_tcp_info
+from .congestion import used_by
 
 SAMPLE_S = 0.004  # between two looks at the kernel's delivery rate
 _BLOCK = bytes(1 << 18)
@@ -67,6 +68,11 @@ class Uploader:
                 raise InputError(
                     f"The kernel has no congestion control '{congestion_control}': {error}"
                 ) from error
+
+    @property
+    def congestion_control(self) -> str:
+        """What it really uses; a route may overrule what was asked for."""
+        return used_by(self._connection)
 
     def upload(self, n_bytes: int) -> Transfer:
         """Send that many bytes and wait until they have come.

@@ -83,9 +83,10 @@ def _link_check(name: str, link: Link, by_state: dict[str, list[Condition]]) -> 
     everything = [s for found in by_state.values() for s in found]
     total = sum(seconds.values())
     near = sum(s.seconds for s in everything if _like_calibrated(link, s.rtt_ms[name], s.seconds))
+    site_ms = calibrated_states(link)[key].rtt_ms
     detail = (
-        f"site {calibrated_states(link)[key].rtt_ms:.4g} ms, probed {mean_ms:.4g} ms in the {seconds[key]} s nearest to "
-        f"it; {near} of {total} s were over a link as the site file has it"
+        f"site {site_ms:.4g} ms, probed {mean_ms:.4g} ms in the {seconds[key]} s nearest to it; {near} of {total} s "
+        "were over a link as the site file has it"
     )
     part = f"links.{name}.source.{key}.rtt_ms"
     return Check(part, f"round-trip time of {name}", near >= 0.5 * total, detail)
