@@ -110,7 +110,9 @@ def test_a_site_is_measured(triton_loopback, folder, frames, fast_camera):
         assert number.count >= 1
         assert number.method
     assert numbers["nodes.edge.batching.queue_delay_ms"].kind == "derived"
-    assert scenario.nodes["edge"].batching.queue_delay_ms == 2.0
+    served = triton_loopback.repository.models.model("segformer-b0-jpeg")
+    assert scenario.nodes["edge"].batching.queue_delay_ms == served.queue_delay_ms
+    assert scenario.nodes["edge"].batching.max_batch == served.max_batch
     assert numbers["nodes.edge.pue"].kind == "assumed"
     assert scenario.links["uplink"].source.kind == "phases"
     assert site.provenance.node_levels["edge"].load == [0.0]
