@@ -28,7 +28,7 @@ def observe(
     vector, shown = out[b], worlds[b, site.row_features :]
     for i in range(site.features):
         vector[i] = shown[i]
-    _request_features(site, placements, e, b, links, nodes, worlds, payload_kb, vector, site.features)
+    _request_features(site, placements, e, links[b], nodes[b], worlds[b], payload_kb, vector, site.features)
     # Scaling and clipping all at the end lets the compiler take eight features at once.
     raw, factor, lowest, highest = (
         vector[site.features :],

@@ -117,7 +117,7 @@ def step_block(
         effect = serve(site, p, a, e, b, nodes, servers, floats, idle, worlds, s, o)
         commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, s, o, effect)
         following = e.issued_ms + o.latency_ms if site.closed_loop == 1 else arrivals[min(e.n + 1, last), b]
-        advance(site, e, b, nodes, known_at, miss, following)
+        advance(site, e, nodes[b], known_at[:, b], miss[:, b], following)
         move_world(site, e, rows, warmup, b, worlds)
         size = payload[e.n, b]
         observe(site, placements, e, b, links, nodes, worlds, size, inverse, low, high, observations)

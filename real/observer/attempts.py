@@ -28,19 +28,22 @@ class Attempts:
     The simulator knows when things will end; here an end that has not come yet lies later than any moment.
 
     Attributes:
-        links, nodes: the records, by (0, number).
+        links: the records of the links (L,).
+        nodes: those of the nodes, by (0, number); `node_list` has the same by number (K,), which is read faster.
+        unanswered: the newest attempt at each node, while it is unanswered.
         link_of: number of each placement's link (P,); None on the device.
     """
 
     def __init__(self, scenario: Scenario, site: Any, episode: Any) -> None:
         """Nothing is under way."""
         self._site, self._episode = site, episode
-        self.links = {(0, i): plain_record(LINK) for i in range(len(scenario.links))}
+        self.links = [plain_record(LINK) for _ in scenario.links]
         self.nodes = {(0, k): plain_record(NODE) for k in range(1 + len(scenario.nodes))}
-        for node in self.nodes.values():
+        self.node_list = list(self.nodes.values())
+        for node in self.node_list:
             node.done_ms = node.answered_ms = LONG_AGO_MS
         episode.tail_until_ms = LONG_AGO_MS
-        self._newest: dict[int, Attempt] = {}  # unanswered, by node
+        self.unanswered: dict[int, Attempt] = {}
         self._sending = [0] * len(scenario.links)
         self._tail_of: Attempt | None = None  # after whose bytes the radio's tail begins
         self._computing = 0
@@ -50,24 +53,22 @@ class Attempts:
             None if p.node == LOCAL else links.index(scenario.nodes[p.node].link) for p in scenario.placements
         ]
 
-    def placed(
-        self, now_ms: float, placement: int, payload_kb: float, believed: dict[tuple[int, int], float]
-    ) -> Attempt:
+    def placed(self, now_ms: float, placement: int, payload_kb: float, believed: dict[int, float]) -> Attempt:
         """A request is given to a placement; ``believed`` are the rows of this second."""
         e, number = self._episode, self.link_of[placement]
         attempt = Attempt(placement, now_ms, number, self._node_of[placement])
         if number is None:
-            believe_computing(self._site, e, now_ms, believed[0, self._site.row_believed])
+            believe_computing(self._site, e, now_ms, believed[self._site.row_believed])
             self._computing += 1
             e.device_free_ms = math.inf
         else:
-            link = self.links[0, number]
-            believe_sending(link, now_ms, payload_kb, believed[0, self._site.row_believed_rate + number])
+            link = self.links[number]
+            believe_sending(link, now_ms, payload_kb, believed[self._site.row_believed_rate + number])
             self._sending[number] += 1
             link.free_ms = math.inf
             if self._site.radio > 0.0:
                 e.tail_until_ms, self._tail_of = math.inf, attempt
-        self._newest[attempt.node] = attempt
+        self.unanswered[attempt.node] = attempt
         return attempt
 
     def sent(self, attempt: Attempt, now_ms: float) -> None:
@@ -76,7 +77,7 @@ class Attempts:
             attempt.sending = False
             self._sending[attempt.link] -= 1
             if not self._sending[attempt.link]:
-                self.links[0, attempt.link].free_ms = now_ms
+                self.links[attempt.link].free_ms = now_ms
             if self._tail_of is attempt:
                 self._episode.tail_until_ms = now_ms + self._site.tail_ms
 
@@ -88,16 +89,16 @@ class Attempts:
             self._computing -= 1
             if not self._computing:
                 self._episode.device_free_ms = now_ms
-        if self._newest.get(attempt.node) is attempt:
-            del self._newest[attempt.node]
-            node = self.nodes[0, attempt.node]
+        if self.unanswered.get(attempt.node) is attempt:
+            del self.unanswered[attempt.node]
+            node = self.node_list[attempt.node]
             node.done_ms = now_ms
             node.pending_ms = now_ms - attempt.placed_ms if latency_ms is None else latency_ms
         return computed
 
     def keep_open(self, now_ms: float) -> None:
         """Let what is unanswered end later than now: close to now, so that differences stay exact."""
-        for k, attempt in self._newest.items():
-            node = self.nodes[0, k]
+        for k, attempt in self.unanswered.items():
+            node = self.node_list[k]
             node.pending_ms = 2.0 * (now_ms - attempt.placed_ms) + 1.0
             node.done_ms = attempt.placed_ms + node.pending_ms

@@ -26,7 +26,8 @@ class Carried:
 class Budget:
     """When each open frame's fate is known, and what it is; counts in the `EPISODE` are kept by `advance`.
 
-    Frames have the simulator's numbers, from 0 in each block; those of the block before have numbers below 0.
+    Frames have the simulator's numbers, from 0 in each block; those of the block before have numbers below 0. A frame
+    whose fate is known stays until its block ends: to delete it would cost time on the way to a decision.
     """
 
     def __init__(self, episode: Any, block: int, slo_ms: float, carried: Carried) -> None:
@@ -34,9 +35,9 @@ class Budget:
         self._episode, self._block, self._slo_ms = episode, block, slo_ms
         episode.n = episode.next_known = carried.frames
         episode.spent_misses, episode.recent_miss = carried.missed, carried.recent_miss_rate
-        # By (number, 0), as `advance` reads them.
-        self._known_at: dict[tuple[int, int], float] = {}
-        self._miss: dict[tuple[int, int], int] = {}
+        # By number, as `advance` reads them.
+        self._known_at: dict[int, float] = {}
+        self._miss: dict[int, int] = {}
         self._start = -carried.frames
 
     @property
@@ -46,33 +47,31 @@ class Budget:
 
     def open(self, issued_ms: float) -> None:
         """The newest frame begins; without a result it is a miss, known at its deadline."""
-        key = (self._episode.n, 0)
-        self._known_at[key], self._miss[key] = issued_ms + self._slo_ms, 1
+        n = self._episode.n
+        self._known_at[n], self._miss[n] = issued_ms + self._slo_ms, 1
 
     def finished(self, frame: int, now_ms: float, missed: bool) -> None:
         """A frame has its result; ignored if its deadline has passed: the miss is known already."""
-        key = (frame - self._start, 0)
-        if key in self._miss:
-            self._known_at[key] = min(self._known_at[key], now_ms)
-            self._miss[key] = int(missed)
+        n = frame - self._start
+        if n in self._miss and n >= self._episode.next_known:
+            self._known_at[n] = min(self._known_at[n], now_ms)
+            self._miss[n] = int(missed)
 
     def advance(self, site: Any, nodes: Any, now_ms: float) -> None:
         """Let time pass to the next frame, and begin the next block where this one is full."""
         e = self._episode
         before = e.next_known
-        advance(site, e, 0, nodes, self._known_at, self._miss, now_ms)
-        for n in range(before, e.next_known):
-            del self._known_at[n, 0]
-            missed = self._miss.pop((n, 0))
-            if n < 0:  # of the block before
-                e.spent_misses -= missed
+        advance(site, e, nodes, self._known_at, self._miss, now_ms)
+        if before < 0:  # what is known now of the block before does not count in this one
+            e.spent_misses -= sum(self._miss[n] for n in range(before, min(e.next_known, 0)))
         if e.n >= self._block:
             self._new_block()
 
     def _new_block(self) -> None:
         e, size = self._episode, self._block
-        self._known_at = {(n - size, 0): at for (n, _), at in self._known_at.items()}
-        self._miss = {(n - size, 0): missed for (n, _), missed in self._miss.items()}
+        still_open = range(e.next_known, e.n)
+        self._known_at = {n - size: self._known_at[n] for n in still_open}
+        self._miss = {n - size: self._miss[n] for n in still_open}
         e.n, e.next_known, e.spent_misses = e.n - size, e.next_known - size, 0.0
         self._start += size
 
@@ -82,5 +81,5 @@ class Budget:
         frames = e.n + begun
         if frames >= self._block:
             return Carried(0, 0.0, e.recent_miss)
-        still_open = sum(missed for (n, _), missed in self._miss.items() if n >= 0)
+        still_open = sum(self._miss[n] for n in range(max(e.next_known, 0), frames))
         return Carried(frames, e.spent_misses + still_open, e.recent_miss)

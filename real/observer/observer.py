@@ -79,6 +79,7 @@ class Observer:
         self._begun = False
         self._prepare_encoding()
         self._view = self._maker.make(ProbeSnapshot(0.0, {}, {}, {}), {}, 0.0)
+        self._show(self._view)
 
     def _prepare_encoding(self) -> None:
         first = self._site.features
@@ -90,6 +91,8 @@ class Observer:
         self._single = np.frombuffer(self._packed, np.float32)
         self._factor = (np.float32(1.0) / self.table.scale)[first:]
         self._low, self._high = self.table.low[first:], self.table.high[first:]
+        self._vector = np.zeros(len(self.table), np.float32)
+        self._part = self._vector[first:]
         self._float = struct.Struct("f")
 
     # Once a second.
@@ -129,18 +132,24 @@ class Observer:
         """
         self._begin(now_ms, now_ms if issued_ms is None else issued_ms)
         view, raw, own = self._view, self._raw, self._attempts
+        if view is not self._shown:
+            self._show(view)
         request_features(
-            self._site, self._placements, self._episode, 0, own.links, own.nodes, view.believed,
+            self._site, self._placements, self._episode, own.links, own.node_list, view.believed,
             self._single_kb(payload_kb), raw, 0,
         )  # fmt: skip
         self._pack(self._packed, 0, *raw)
-        out = view.encoded.copy()
-        part = out[self._first :]
+        part = self._part
         # What `envs.encoder.observe` does with one feature after the other.
         _multiply(self._single, self._factor, part)
         _maximum(part, self._low, out=part)
         _minimum(part, self._high, out=part)
-        return out
+        return self._vector.copy()
+
+    def _show(self, view: SecondView) -> None:
+        """Take over the telemetry's part of the vector."""
+        self._shown = view
+        self._vector[: self._first] = view.encoded[: self._first]
 
     @property
     def frame(self) -> int:
@@ -177,7 +186,7 @@ class Observer:
             service_ms: measured computing time of an answer on the device, alone.
         """
         if self._attempts.ended(attempt, now_ms, latency_ms) and service_ms is not None:
-            calibrated_ms = self._view.believed[0, self._site.row_believed + attempt.placement]
+            calibrated_ms = self._view.believed[self._site.row_believed + attempt.placement]
             self._throttle.served(now_ms, service_ms, calibrated_ms)
 
     def finished(self, frame: int, now_ms: float, missed: bool) -> None:
@@ -200,8 +209,9 @@ class Observer:
         e = self._episode
         if self._begun:
             now_ms = max(now_ms, e.issued_ms)
-            self._attempts.keep_open(now_ms)
-            self._budget.advance(self._site, self._attempts.nodes, now_ms)
+            if self._attempts.unanswered:
+                self._attempts.keep_open(now_ms)
+            self._budget.advance(self._site, self._attempts.node_list, now_ms)
         else:
             self._begun = True
             e.issued_ms = e.previous_ms = now_ms

@@ -75,7 +75,7 @@ class SecondView:
         unknown: names of the features without a value.
         doubts: what must not be relied on.
         encoded: the vector (F,), zero where features have the request's clock.
-        believed: rows that `request_features` reads, by (0, row).
+        believed: what `request_features` reads, by row.
     """
 
     time_ms: float
@@ -83,7 +83,7 @@ class SecondView:
     unknown: tuple[str, ...]
     doubts: Doubts
     encoded: npt.NDArray[np.float32]
-    believed: dict[tuple[int, int], float]
+    believed: dict[int, float]
 
 
 class ViewMaker:
@@ -112,15 +112,15 @@ class ViewMaker:
         intensity = {z: float(zones[z].reading.carbon_g_per_kwh) for z in self._zones if z in zones}
         self._show_grid(raw, zones, intensity)
         stale = {z for z in self._zones if z in zones and zones[z].stale}
-        believed: dict[tuple[int, int], float] = {}
+        believed: dict[int, float] = {}
         for name in self._scenario.links:
             rate = raw.get(f"{name}_uplink_mbps")
             row = self.rows[f"{name}:believed_ms_per_kb"]
-            believed[0, row] = 0.0 if rate is None else float(np.float32(BITS_PER_BYTE) / np.float32(rate))
+            believed[row] = 0.0 if rate is None else float(np.float32(BITS_PER_BYTE) / np.float32(rate))
         reasons: list[str | None] = []
         for place in self._places:
             latency, carbon = place.believe(raw)
-            believed[0, self.rows[f"{place.name}:believed_ms"]] = UNKNOWN_MS if latency is None else latency
+            believed[self.rows[f"{place.name}:believed_ms"]] = UNKNOWN_MS if latency is None else latency
             if carbon is not None:
                 raw[f"{place.name}_carbon_mg"] = carbon
             reasons.append(UNKNOWN if latency is None else STALE_FEED if place.zone in stale else None)
