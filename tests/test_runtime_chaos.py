@@ -120,13 +120,13 @@ def test_a_server_overloaded_by_another_tenant(lab):
 
     async def go():
         async with lab:
-            for i in range(40):
-                lab.executor("edge-b0")._service_s = [0.02 * i]
+            for i in range(25):
+                lab.executor("edge-b0")._service_s = [0.035 * i]
                 await lab.play(1)
             await asyncio.sleep(1.2)
 
     asyncio.run(go())
-    records = lab.check_counts(40)
+    records = lab.check_counts(25)
     assert kept(records)
     assert records[5].executed == "edge-b0"
     assert records[-1].executed == "local"
@@ -158,11 +158,12 @@ def test_a_device_that_hangs_ends_every_frame_all_the_same(tmp_path, tiny):
     async def go():
         async with lab:
             lab.executor("local")._service_s = [2.0]
+            lab.executor("edge-b0").failing = "unreachable"
             await lab.play(10, gap_s=0.05)
 
     asyncio.run(go())
     records = lab.check_counts(10)
-    assert {r.executed for r in records} <= {None, "edge-b0"}
+    assert {r.executed for r in records} == {None}
     assert sum(r.reason == "overload" for r in records) >= 3
 
 
