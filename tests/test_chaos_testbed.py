@@ -246,7 +246,16 @@ def device_run(bed, folder: Path, tiny, frames: int, rate: float, stopped: bool 
     }
     site = write_site(folder, scenario(tiny, **settings), place)
     command = [
-        *(sys.executable, "-m", "carbonpilot.cli", "run", "--site", str(site), "--images", f"synthetic:{frames}"),
+        *(
+            sys.executable,
+            "-m",
+            "carbonpilot.cli",
+            "run",
+            "--site",
+            str(site),
+            "--images",
+            f"synthetic:{frames}",
+        ),
         *(
             "--policy",
             "always-edge-b0",
