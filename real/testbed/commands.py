@@ -99,7 +99,10 @@ def up(
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False, state: State = None
 ) -> None:
-    """Say how each part is: addresses, health, counters, link. Exit 1 where one is ill or no test bed runs."""
+    """Say how each part is: addresses, health, counters, link. Exit 1 where one is ill or no test bed runs.
+
+    Example: carbonpilot testbed status
+    """
     from .state import read_state
     from .status import bed_status
     from .status_text import status_lines
@@ -218,7 +221,10 @@ def execute(
 
 @testbed_app.command()
 def down(state: State = None) -> None:
-    """End the test bed and everything that it, or a killed run before it, left; harmless where there is none."""
+    """End the test bed and everything that it, or a killed run before it, left; harmless where there is none.
+
+    Example: carbonpilot testbed down
+    """
     from .state import locked, take_down
 
     folder = _folder(state)
