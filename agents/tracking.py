@@ -7,34 +7,18 @@ that codecarbon ships for it is recorded beside the result. No file is written b
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib import metadata
 from typing import Any
 
-import codecarbon
-from codecarbon.input import DataSource
-from codecarbon.output_methods.base_output import BaseOutput
-from codecarbon.output_methods.emissions_data import EmissionsData
-
-from ..envs.errors import InputError, nearest
 from ..envs.files import write_json
+from .host_tracker import HostTracker
 from .run_dir import RunDir
 
 SCHEMA = "carbonpilot/emissions/1"
 FILE = "emissions.json"
 SUMMED = ("duration_s", "energy_kwh", "emissions_g")
 PARTS = ("cpu_energy_kwh", "gpu_energy_kwh", "ram_energy_kwh")
-
-
-class _Latest(BaseOutput):
-    """Keeps codecarbon's last reading in memory."""
-
-    data: EmissionsData | None = None
-
-    def out(self, total: EmissionsData, delta: EmissionsData) -> None:
-        self.data = total
 
 
 class Footprint:
@@ -56,30 +40,9 @@ class Footprint:
         """
         self._run = run
         self._country = country_iso_code
-        self._intensity = grid_intensity(country_iso_code)
         self._before = (run.read_json(FILE) or {"sessions": []})["sessions"]
-        self._latest = _Latest()
         self._started = ""
-        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # or it greets before it knows its level
-        # Everything that changes the result is given here, or a ~/.codecarbon.config could change it unseen.
-        self._tracker = codecarbon.OfflineEmissionsTracker(
-            country_iso_code=country_iso_code,
-            region=None,
-            cloud_provider=None,
-            cloud_region=None,
-            force_carbon_intensity_g_co2e_kwh=self._intensity,
-            electricitymaps_api_token=None,
-            emissions_endpoint=None,
-            force_cpu_power=None,
-            force_ram_power=None,
-            pue=1.0,
-            tracking_mode="machine",
-            measure_power_secs=5,
-            output_methods=[],
-            output_handlers=[self._latest],
-            allow_multiple_runs=True,
-            log_level="critical",
-        )
+        self._tracker = HostTracker(country_iso_code)
 
     def start(self) -> None:
         """Begin to measure; the first call of a process takes a second or two."""
@@ -114,59 +77,24 @@ class Footprint:
             "complete": complete,  # false: the session was killed, its last seconds are not counted
             **self._measured(),
             "country_iso_code": self._country,
-            "carbon_g_per_kwh": self._intensity,
-            "method": self._method(),
-            "tracker": f"codecarbon {metadata.version('codecarbon')}, offline, whole machine",
+            "carbon_g_per_kwh": self._tracker.carbon_g_per_kwh,
+            "method": self._tracker.method(),
+            "tracker": self._tracker.version,
         }
 
     def _measured(self) -> dict[str, float | None]:
         """What the meter shows; one that said nothing gives nulls, never zeros."""
-        data = self._latest.data
-        if data is None or data.energy_consumed <= 0:
+        data = self._tracker.data
+        if not self._tracker.measured:
             return dict.fromkeys((*SUMMED, *PARTS))
         return {
             "duration_s": data.duration,
             "energy_kwh": data.energy_consumed,
-            "emissions_g": data.energy_consumed * self._intensity,
+            "emissions_g": data.energy_consumed * self._tracker.carbon_g_per_kwh,
             "cpu_energy_kwh": data.cpu_energy,
             "gpu_energy_kwh": data.gpu_energy,
             "ram_energy_kwh": data.ram_energy,
         }
-
-    def _method(self) -> list[str]:
-        """How each part of the machine was measured."""
-        return [_describe(part) for part in getattr(self._tracker, "_hardware", [])] or ["not measured"]
-
-
-def _describe(part: Any) -> str:
-    """Say whether codecarbon measured or estimated a part (its objects tell it in private fields only)."""
-    kind, mode, watts = type(part).__name__, getattr(part, "_mode", ""), getattr(part, "_tdp", None)
-    if kind == "CPU" and mode == "cpu_load":
-        return (
-            f"CPU estimated from its load and {watts:.0f} W design power"
-            if watts
-            else "CPU estimated from load"
-        )
-    if kind == "CPU" and mode == "intel_rapl":
-        return "CPU measured by RAPL"
-    if kind == "RAM":
-        return "RAM estimated from its size"
-    return part.description()
-
-
-def grid_intensity(country_iso_code: str) -> float:
-    """Average carbon intensity of a country's grid in g/kWh, from the table that codecarbon ships.
-
-    Raises:
-        InputError: unknown country; codecarbon itself would take the world's average silently.
-    """
-    table = DataSource().get_global_energy_mix_data()
-    if country_iso_code not in table:
-        raise InputError(
-            f"codecarbon has no grid for country '{country_iso_code}'.{nearest(country_iso_code, table)} "
-            "Give an ISO 3166 alpha-3 code such as GBR, DEU, USA."
-        )
-    return float(table[country_iso_code]["carbon_intensity"])
 
 
 def footprint_line(document: Mapping[str, Any]) -> str:

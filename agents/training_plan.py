@@ -18,9 +18,9 @@ from ..envs.schema import Scenario
 from ..envs.simulator import Simulator
 from . import provenance
 from .algorithms import rollout_steps
+from .host_tracker import grid_intensity
 from .normalizer import measure
 from .run_dir import Checkpoint, RunDir
-from .tracking import grid_intensity
 from .training_config import DqnConfig, PpoConfig, load_training_config
 
 # A moved trace folder is still the same run; its fingerprint tells whether the files are the same.

@@ -41,6 +41,7 @@ FOR_DEVICE = {
     "agents.shield_settings",
     "agents.shield_sight",
     "agents.shield_tracker",
+    "agents.host_tracker",  # of a whole machine, for cross-checks; loads codecarbon when it is used
 }
 # Code that Triton's Python backend runs, in an environment of its own.
 IN_SERVER = "real.testbed.repository.model_"
