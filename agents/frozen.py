@@ -88,6 +88,7 @@ class FrozenPolicy:
             self._hidden.append((values.dot, matrix, result, zeros))
             values = result
         self._last_dot, self._last_matrix, self._output, _ = self._hidden.pop()
+        self._choices = values.shape
         self._argmax, self._item = values.argmax, values.item
 
     @classmethod
@@ -138,12 +139,13 @@ class FrozenPolicy:
             self._forward_one(observation)
         except _WARNING_AS_ERROR:
             raise _bad_observation(self.card, observation) from None
-        action = self._argmax()
+        action = int(self._argmax())
         value = self._item(action)
         if value - value != 0.0:  # NaN or infinite
             raise _bad_observation(self.card, observation)
-        if mask is None or b"\0" not in mask.tobytes():  # a tenth of the cost of mask.all()
-            return int(action)
+        # The best of all is the best of those allowed, if it is one of them: no need to look at the others.
+        if mask is None or (mask.shape == self._choices and mask[action]):
+            return action
         return int(_allowed(self._output, mask).argmax())
 
     def logits(self, observation: Floats) -> Floats:

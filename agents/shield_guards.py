@@ -45,6 +45,8 @@ class Guards:
         allowed: placements that may be chosen now (P,).
         why: reason of each that may not (P,).
         upper_ms: predicted upper latency of each (P,).
+        scarce: whether too few misses are left to risk one; not where as many are left as requests.
+        ample: whether misses are neither scarce nor ahead of plan, so that one may be risked.
         trackers: of the logarithm of answered over believed latency (P,).
     """
 
@@ -60,10 +62,11 @@ class Guards:
             QuantileTracker(settings.miss_level, settings.tracker_step, math.log(start))
             for start in upper_starts(scenario, settings)
         ]
-        self._spent = self._progress = self._passed_ms = 0.0
+        self._passed_ms = 0.0
         self._values: Sequence[float] = ()
         self._remote = range(1, count)
         self._prepare_limits(scenario)
+        self._count_misses(0.0, 0.0)
 
     def _prepare_limits(self, scenario: Scenario) -> None:
         """Limits as they stand in the vector, a little lower, so that its rounding does not matter.
@@ -75,13 +78,12 @@ class Guards:
         load_s = min(max(settings.load_limit_s, 2.0 * spec.load_delay_high_s), 30.0)
         feed_h = max(settings.feed_limit_h, 2.0 * spec.feed_delay_h)
         self._probe_limits = [(i, probe_s / scale - 1e-4) for i, scale in s.probe_age]
-        self._feed_limit = feed_h / s.feed_age[1]
-        # Of each placement: its tracker, where its latency stands, its link, where its load's age stands (-1: none).
-        self._plan = []
-        for a, tracker in enumerate(self.trackers):
-            age = s.load_age[s.node_of[a] - 1] if s.node_of[a] else None
-            load = (-1, 0.0) if age is None else (age[0], load_s / age[1] - 1e-4)
-            self._plan.append((a, tracker, *s.latency[a], s.link_of[a], *load))
+        self._load_limits = [None if age is None else (age[0], load_s / age[1] - 1e-4) for age in s.load_age]
+        self._feed_at, self._feed_limit = s.feed_age[0], feed_h / s.feed_age[1]
+        self._age_limits = self._probe_limits + [limit for limit in self._load_limits if limit is not None]
+        # Of each placement: its tracker, where its latency stands, and its link.
+        self._plan = [(a, t, *s.latency[a], s.link_of[a]) for a, t in enumerate(self.trackers)]
+        self._everywhere = [True] * len(self._plan)
 
     def look(self, values: Sequence[float], late_ms: Sequence[float]) -> None:
         """Take in a sound observation: what is allowed, and how late each placement may be.
@@ -91,23 +93,50 @@ class Guards:
             late_ms: how much later than believed an answer over each link must be, by what is overdue there, and last
                 an answer of the device (L + 1,).
         """
-        s, allowed, upper_ms = self._sight, self.allowed, self.upper_ms
-        i, scale = s.gap
-        self._forget(values[i] * scale)
-        stale = [values[i] >= limit for i, limit in self._probe_limits]
-        old_feed = values[s.feed_age[0]] > self._feed_limit
-        for a, tracker, i, scale, link, load, load_limit in self._plan:
-            upper_ms[a] = values[i] * scale * tracker.factor + late_ms[link]  # link -1 is the device's
-            if link >= 0:
-                allowed[a] = True
-                if stale[link]:
-                    self.forbid(a, "stale-probe")
-                elif old_feed:
-                    self.forbid(a, "stale-feed")
-                elif load >= 0 and values[load] >= load_limit:
-                    self.forbid(a, "stale-load")
-        self._spent, self._progress = values[s.spent[0]] * s.spent[1], values[s.progress[0]] * s.progress[1]
+        s, upper_ms = self._sight, self.upper_ms
         self._values = values
+        i, scale = s.gap
+        self._passed_ms += values[i] * scale
+        if self._passed_ms >= 1000.0:
+            self._forget()
+        for a, tracker, i, scale, link in self._plan:
+            upper_ms[a] = values[i] * scale * tracker.factor + late_ms[link]  # link -1 is the device's
+        self.allowed[:] = self._everywhere
+        if not self._fresh(values):
+            self._forbid_stale(values)
+        i, scale = s.spent
+        k, unit = s.progress
+        self._count_misses(values[i] * scale, values[k] * unit)
+
+    def _count_misses(self, spent: float, progress: float) -> None:
+        """See what is left of the budget of misses, by the shares of it and of the requests that are used up."""
+        s, settings = self._sight, self._settings
+        self._left = left = (1.0 - spent) * s.miss_budget
+        self.scarce = left < settings.reserve_misses and left < (1.0 - progress) * s.requests
+        self.ample = not self.scarce and spent <= progress + settings.head_start
+
+    def _fresh(self, values: Sequence[float]) -> bool:
+        """Whether all that was measured or reported is young enough: mostly so, and then nothing more need be asked."""
+        for i, limit in self._age_limits:
+            if values[i] >= limit:
+                return False
+        return values[self._feed_at] <= self._feed_limit
+
+    def _forbid_stale(self, values: Sequence[float]) -> None:
+        """Take away what cannot be relied on, with the first reason that there is."""
+        s, old_feed = self._sight, values[self._feed_at] > self._feed_limit
+        for a in self._remote:
+            node = s.node_of[a]
+            if node == 0:
+                continue
+            i, limit = self._probe_limits[s.link_of[a]]
+            load = self._load_limits[node - 1]
+            if values[i] >= limit:
+                self.forbid(a, "stale-probe")
+            elif old_feed:
+                self.forbid(a, "stale-feed")
+            elif load is not None and values[load[0]] >= load[1]:
+                self.forbid(a, "stale-load")
 
     def forbid(self, placement: int, reason: str) -> None:
         """Take a placement away from this request; the device stays."""
@@ -116,16 +145,7 @@ class Guards:
 
     def misses_left(self) -> float:
         """Misses that the block of requests may still have, by what is known."""
-        return (1.0 - self._spent) * self._sight.miss_budget
-
-    def scarce(self) -> bool:
-        """Whether too few misses are left to risk one; not where as many are left as requests."""
-        left = self.misses_left()
-        return left < self._settings.reserve_misses and left < (1.0 - self._progress) * self._sight.requests
-
-    def ahead(self) -> bool:
-        """Whether misses run ahead of plan."""
-        return self._spent > self._progress + self._settings.head_start
+        return self._left
 
     def judge(self, wanted: int) -> tuple[int, str]:
         """The placement for a request whose policy wants one, and the reason."""
@@ -133,10 +153,12 @@ class Guards:
             wanted_or_local, reason = LOCAL_INDEX, self.why[wanted]
         else:
             wanted_or_local, reason = wanted, "policy"
-        if self.scarce():
+        if self.ample:
+            return wanted_or_local, reason
+        if self.scarce:
             safest = self.safest()
             return (safest, "budget") if safest != wanted_or_local else (wanted_or_local, reason)
-        if self.upper_ms[wanted_or_local] > self._slo_ms and self.ahead():
+        if self.upper_ms[wanted_or_local] > self._slo_ms:
             other = self._in_time()
             if other is not None:
                 return other, "predicted-late"
@@ -158,13 +180,11 @@ class Guards:
                 best, least_mg = a, self._values[i] * scale
         return best
 
-    def _forget(self, gap_ms: float) -> None:
+    def _forget(self) -> None:
         """Let the trackers return to their start: what is kept back gives no answers to learn from."""
-        self._passed_ms += gap_ms
-        if self._passed_ms >= 1000.0:
-            for tracker in self.trackers:
-                tracker.forget(self._passed_ms / (1000.0 * self._settings.forget_s))
-            self._passed_ms = 0.0
+        for tracker in self.trackers:
+            tracker.forget(self._passed_ms / (1000.0 * self._settings.forget_s))
+        self._passed_ms = 0.0
 
     def answer(self, placement: int, latency_ms: float, believed_ms: float) -> None:
         """Learn from an answer; a request that failed took infinitely long."""

@@ -26,21 +26,20 @@ def advance(site: Any, e: Any, nodes: Any, known_at: Any, miss: Any, next_issue_
         busy = e.device_free_ms - issued
         busy = 0.0 if busy <= 0.0 else busy if busy < gap else gap
         # First-order low-pass of utilisation, implicit Euler: h' = h + (busy - h x gap) / (tau + gap).
-        heat = e.heat
-        heat += (busy - heat * gap) / (gap + site.time_constant_ms)
-        e.heat = heat
+        e.heat = heat = e.heat + (busy - e.heat * gap) / (gap + site.time_constant_ms)
         felt = heat + e.ambient
         if felt > site.hot:
             e.throttled = 1.0
         elif felt < site.cool:
             e.throttled = 0.0
     e.previous_ms, e.issued_ms = issued, next_issue_ms
-    e.n += 1
-    while e.next_known < e.n and known_at[e.next_known] <= next_issue_ms:
-        missed = miss[e.next_known]
+    n, known = e.n + 1, e.next_known
+    while known < n and known_at[known] <= next_issue_ms:
+        missed = miss[known]
         e.spent_misses += missed
         e.recent_miss += RECENT_WEIGHT * (missed - e.recent_miss)
-        e.next_known += 1
+        known += 1
+    e.n, e.next_known = n, known
     for k in range(1, site.nodes):
         node = nodes[k]
         if node.done_ms <= next_issue_ms:

@@ -36,7 +36,7 @@ def request_features(
     for a in range(site.placements):
         p = placements[a]
         latency = believed[first_row + a]
-        if p.remote == 1:
+        if p.remote:
             if p.link != sent:
                 sent = p.link
                 link = links[sent]
@@ -50,28 +50,27 @@ def request_features(
             if e.throttled > 0.0:
                 latency *= site.slowdown
             latency += device_backlog
-        vector[f] = latency
-        f += 1
+        vector[f + a] = latency
+    f += site.placements
     vector[f] = payload_kb
     vector[f + 1] = now - e.previous_ms
     f += 2
     for i in range(site.links):
         link = links[i]
         free = link.believed_ms
-        vector[f] = free - now if free > now and link.free_ms > now else 0.0
-        f += 1
+        vector[f + i] = free - now if free > now and link.free_ms > now else 0.0
+    f += site.links
     vector[f] = device_backlog
-    f += 1
     others = site.nodes - 1
+    answers, ages = f + others, f + others + others
     for k in range(1, site.nodes):
         node = nodes[k]
         done = node.done_ms
         # The age of an unanswered request is what is known of its fate.
-        vector[f] = now - (done - node.pending_ms) if done > now else 0.0
-        vector[f + others] = node.seen_ms
-        vector[f + others + others] = (now - node.answered_ms) * S_PER_MS
-        f += 1
-    f += others + others
+        vector[f + k] = now - (done - node.pending_ms) if done > now else 0.0
+        vector[answers + k] = node.seen_ms
+        vector[ages + k] = (now - node.answered_ms) * S_PER_MS
+    f = ages + site.nodes
     tail = e.tail_until_ms - now
     vector[f] = e.heat
     vector[f + 1] = e.throttled

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -86,9 +87,14 @@ class Observer:
         count = len(self.table) - first
         self._first = first
         self._raw = [0.0] * count
-        self._packed = bytearray(4 * count)
-        self._pack = struct.Struct(f"{count}f").pack_into
-        self._single = np.frombuffer(self._packed, np.float32)
+        packed = bytearray(4 * count)
+        self._single = np.frombuffer(packed, np.float32)
+        # Bound to what stays the same: every look-up costs.
+        self._pack = partial(struct.Struct(f"{count}f").pack_into, packed, 0)
+        own = self._attempts
+        self._write = partial(
+            request_features, self._site, self._placements, self._episode, own.links, own.node_list
+        )
         self._factor = (np.float32(1.0) / self.table.scale)[first:]
         self._low, self._high = self.table.low[first:], self.table.high[first:]
         self._vector = np.zeros(len(self.table), np.float32)
@@ -131,14 +137,11 @@ class Observer:
             issued_ms: when the frame was there, if that was before now: its deadline counts from then.
         """
         self._begin(now_ms, now_ms if issued_ms is None else issued_ms)
-        view, raw, own = self._view, self._raw, self._attempts
+        view, raw = self._view, self._raw
         if view is not self._shown:
             self._show(view)
-        request_features(
-            self._site, self._placements, self._episode, own.links, own.node_list, view.believed,
-            self._single_kb(payload_kb), raw, 0,
-        )  # fmt: skip
-        self._pack(self._packed, 0, *raw)
+        self._write(view.believed, self._single_kb(payload_kb), raw, 0)
+        self._pack(*raw)
         part = self._part
         # What `envs.encoder.observe` does with one feature after the other.
         _multiply(self._single, self._factor, part)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -64,13 +64,14 @@ class Shield:
         self._breakers = [Breaker(breakers) for _ in self._nodes]
         self._resting = False  # whether any breaker is not closed
         self._under_way = UnderWay(sight)
+        self._node_of, self._link_of = sight.node_of, sight.link_of
         self._all = np.ones(len(self._names), dtype=np.bool_)
         self._only_local = np.arange(len(self._names)) == LOCAL_INDEX
         for shared in (self._all, self._only_local):
             shared.flags.writeable = False
         self._remote = range(1, len(self._names))
         self._number = 0
-        self.reasons: Counter[str] = Counter()
+        self.reasons: dict[str, int] = defaultdict(int)  # a Counter is three times as slow
         self.last_policy_error = ""
         policy.reset(1)
 
@@ -87,7 +88,11 @@ class Shield:
         except Exception:  # the frame must get its result whatever is wrong here
             log.exception("the shield itself failed; the frame goes to the device")
             decision = self._local("bad-observation")
-        self._began(decision, now_ms)
+        self.reasons[decision.reason] += 1
+        node = self._node_of[decision.placement]
+        if self._resting:
+            self._breakers[node].began(now_ms)
+        self._under_way.began(node, decision.number, now_ms, decision.upper_ms)
         return decision
 
     def _decide(self, observation: npt.NDArray[np.float32], now_ms: float, waited_ms: float) -> Decision:
@@ -98,9 +103,11 @@ class Shield:
         doubts = None if self._doubts is None else self._doubts()
         if doubts is not None and doubts.device is not None:
             return self._local(doubts.device)
-        self._forbid(doubts, now_ms)
-        allowed = guards.allowed
-        mask = self._all if False not in allowed else np.array(allowed)
+        if self._resting or (doubts is not None and doubts.any):
+            self._forbid(doubts, now_ms)
+        mask = np.array(guards.allowed) if False in guards.allowed else self._all
+        left_ms = self._slo_ms - waited_ms
+        local_at_ms = self._latest_local_ms(values, left_ms)
         wanted, reason = self._ask(observation, mask)
         if wanted is None:
             placement = LOCAL_INDEX
@@ -108,9 +115,11 @@ class Shield:
             placement, reason = guards.judge(wanted)
         if self._resting and placement == LOCAL_INDEX and not self._breakers[0].allows(now_ms):
             placement, reason = self._instead_of_local(placement, reason)
-        believed_ms, upper_ms = self._sight.believed_ms(values, placement), guards.upper_ms[placement]
-        at_ms = None if placement == LOCAL_INDEX else self._fallback_at(values, placement, waited_ms)
-        return Decision(self._next(), placement, wanted, reason, mask, at_ms, believed_ms, upper_ms)
+        i, scale = self._sight.latency[placement]
+        believed_ms, upper_ms = values[i] * scale, guards.upper_ms[placement]
+        if local_at_ms is not None and not self._may_need_local(placement, local_at_ms, left_ms):
+            local_at_ms = None
+        return Decision(self._next(), placement, wanted, reason, mask, local_at_ms, believed_ms, upper_ms)
 
     def _next(self) -> int:
         self._number += 1
@@ -121,8 +130,6 @@ class Shield:
         return Decision(self._next(), LOCAL_INDEX, None, reason, self._only_local, None, 0.0, upper_ms)
 
     def _forbid(self, doubts: Doubts | None, now_ms: float) -> None:
-        if not self._resting and (doubts is None or not doubts.any):
-            return
         guards, node_of = self._guards, self._sight.node_of
         for a in self._remote:
             if doubts is not None and (why := doubts.placements[a]) is not None:
@@ -157,34 +164,34 @@ class Shield:
             return placement, reason
         return min(others, key=lambda a: guards.upper_ms[a]), "device-failing"
 
-    def _fallback_at(self, values: list[float], placement: int, waited_ms: float) -> float | None:
-        """When local must start so that its upper latency still meets the deadline, if it is to start at all.
+    def _latest_local_ms(self, values: list[float], left_ms: float) -> float | None:
+        """When local must start so that its upper latency still meets the deadline; None: never, or too late already.
 
         Started t ms from now, local ends at max(t, backlog) + upper service time: its backlog drains meanwhile.
         """
-        if self._fallback == "never":
-            return None
         guards = self._guards
-        upper_local_ms, left_ms = guards.upper_ms[LOCAL_INDEX], self._slo_ms - waited_ms
-        if upper_local_ms > left_ms:  # also at once it would be late
+        upper_local_ms = guards.upper_ms[LOCAL_INDEX]
+        if upper_local_ms > left_ms or self._fallback == "never":
             return None
         i, scale = self._sight.device_backlog
         alone_ms = upper_local_ms - values[i] * scale * guards.trackers[LOCAL_INDEX].factor
-        latest_ms = left_ms - alone_ms
-        upper_ms, node = guards.upper_ms[placement], self._sight.node_of[placement]
-        suspect = (
-            self._breakers[node].failures > 0 or self._under_way.late_ms[self._sight.link_of[placement]] > 0.0
-        )
-        if self._fallback == "always" or suspect or guards.ahead() or guards.scarce():
-            return latest_ms
-        # Mostly answered by then, or mostly too late.
-        return latest_ms if upper_ms <= latest_ms or upper_ms > left_ms else None
+        return left_ms - alone_ms
 
-    def _began(self, decision: Decision, now_ms: float) -> None:
-        self.reasons[decision.reason] += 1
-        node = self._sight.node_of[decision.placement]
-        self._breakers[node].began(now_ms)
-        self._under_way.began(node, decision.number, now_ms, decision.upper_ms)
+    def _may_need_local(self, placement: int, latest_ms: float, left_ms: float) -> bool:
+        """Whether local is to start at its latest, where another placement has not answered by then."""
+        if placement == LOCAL_INDEX:
+            return False
+        guards, upper_ms = self._guards, self._guards.upper_ms[placement]
+        if upper_ms <= latest_ms or upper_ms > left_ms:  # mostly answered by then, or mostly too late
+            return True
+        return not guards.ample or self._fallback == "always" or self._suspect(placement)
+
+    def _suspect(self, placement: int) -> bool:
+        """Whether the node has failed, or something on its link is overdue."""
+        return (
+            self._breakers[self._node_of[placement]].failures > 0
+            or self._under_way.late_ms[self._link_of[placement]] > 0.0
+        )
 
     def record(
         self, placement: int, latency_ms: float | None, error: ErrorKind | None, now_ms: float,
