@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -55,6 +57,21 @@ def run_until_stopped(options: RunOptions, clock: Clock | None = None) -> int:
     return asyncio.run(_run(options, checked, frames, clock))
 
 
+@contextlib.contextmanager
+def standing() -> Iterator[None]:
+    """Set aside what has been made until now, which lives as long as the run.
+
+    Looking for garbage stops every thread. Going through some fifty thousand objects of libraries and settings, again
+    and again, takes it milliseconds, in the middle of a decision if it so happens; what is made from now on is little.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def new_log_folder() -> Path:
     """A folder of its own for a run that was given none."""
     return Path("runs") / f"run-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
@@ -71,7 +88,8 @@ async def _run(options: RunOptions, checked: Checked, frames: FrameSource, clock
     beating = asyncio.ensure_future(_beat())
     notify("READY=1", f"STATUS={options.mode} at {checked.site.scenario.name}")
     stopping = asyncio.ensure_future(stopped.wait())
-    await asyncio.wait({feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    with standing():
+        await asyncio.wait({feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
     why = "asked to stop" if stopped.is_set() else "the images have ended"
     run.event("stopping", "run", why)
     notify("STOPPING=1", f"STATUS={why}")
