@@ -1,8 +1,9 @@
 """How near the simulator comes to a real server over a real link: calibrate, run, verify, on the test bed.
 
 For each profile of the link the site is calibrated, then every placement answers some hundred frames alone (over a
-lossy link better in several runs, `--runs 6 --frames 100`, because a connection's luck lasts), and `verify` says what the simulator predicts for the same frames. Needs root (namespaces) and the Triton environment
-(`make triton`). A machine with something else to do gives times that belong to nobody; the load is printed.
+lossy link better in several runs, because a connection's luck lasts), and `verify` says what the simulator predicts
+for the same frames. Needs root (namespaces) and the Triton environment (`make triton`). A machine with something else
+to do gives times that belong to nobody; the load is printed.
 
     .venv/bin/python benchmarks/testbed_accuracy.py --profile lan --frames 300 --out runs/accuracy
     .venv/bin/python benchmarks/testbed_accuracy.py --profile emu-a --frames 100 --runs 6 --out runs/accuracy
@@ -131,7 +132,7 @@ def calibrate(bed: Testbed, folder: Path, site: Path, onnx: Path, options: argpa
             metrics=bed.server.metrics,
             echo_host=host,
             echo_port=port,
-        )  # fmt: skip
+        )
     )
     base = folder / "base.yaml"
     base.write_text(SCENARIO.format(base=BASE, rate=options.rate))

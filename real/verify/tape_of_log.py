@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,7 @@ def tape_of_log(
     world: World,
     stretches: list[Condition],
     draws: int,
-    seed: int,
+    seed: Sequence[int],
     where: str,
 ) -> RecordedTape:
     """Build the tape.
@@ -73,7 +74,7 @@ def tape_of_log(
         world: the same time, second by second, beginning at the first request.
         stretches: its conditions.
         draws: episodes B; each has noise of its own.
-        seed: of the noise.
+        seed: of the noise; another one for each tape, or runs would share their luck.
         where: name of the log, for messages.
     """
     count = len(requests)

@@ -104,8 +104,8 @@ def verify_log(
     where = str(log)
     scenario = site.scenario
     stretches, energies = [], []
-    for run in read_runs(log, site):
-        stretches += _stretches(run, scenario, draws, seed, where)
+    for number, run in enumerate(read_runs(log, site)):
+        stretches += _stretches(run, scenario, draws, (seed, number), where)
         energies += [(run.header.run, e) for e in run.energies]
     plays = []
     for i, s in enumerate(stretches):
@@ -129,7 +129,9 @@ def verify_log(
     return Verification(scenario, cells, totals, checks, meters, found, requests, played, notes)
 
 
-def _stretches(run: RunLog, scenario: Scenario, draws: int, seed: int, where: str) -> list[Stretch]:
+def _stretches(
+    run: RunLog, scenario: Scenario, draws: int, seed: tuple[int, int], where: str
+) -> list[Stretch]:
     names = [p.name for p in scenario.placements]
     everything = served(run.frames, names, where)
     found = []
@@ -138,7 +140,7 @@ def _stretches(run: RunLog, scenario: Scenario, draws: int, seed: int, where: st
         start_ms, end_ms = float(part.arrival_ms[0]), float(part.arrival_ms[-1]) + 1.0
         world = world_between(run.worlds, start_ms, end_ms, where)
         alike = conditions(world)
-        recorded = tape_of_log(scenario, part, world, alike, draws, seed + first, where)
+        recorded = tape_of_log(scenario, part, world, alike, draws, (*seed, first), where)
         found.append(Stretch(run.header.run, part, alike, recorded, world.unmeasured_s))
     if found:  # what no request carries
         head = found[0].requests
