@@ -151,7 +151,7 @@ def test_a_condition_of_a_switching_link_is_measured_alone(triton_loopback, fold
     assert found.site.provenance.numbers["links.uplink.source.conditions.lan.rtt_ms"].kind == "measured"
     assert conditions["lan"].rtt_ms < 2 + 30
     assert conditions["emu-b"].rtt_ms == 60
-    with pytest.raises(InputError, match="Unknown condition of links.uplink 'emu'"):
+    with pytest.raises(InputError, match=r"Unknown condition of links.uplink 'emu'"):
         measure(wanted_for(folder, fast_camera, text, condition="emu"), frames)
 
 
