@@ -113,11 +113,15 @@ def test_a_server_that_is_killed_and_restarted(tmp_path, tiny, server):
             await lab.play(20)
             await asyncio.to_thread(server.start)
             await lab.until(lambda: lab.run.mind.breakers()["edge"] != "open", 40)
-            await asyncio.sleep(1.0)
-            await lab.play(20)
+            # A trial that a busy machine lets fail is followed by another one after a longer rest.
+            for _ in range(20):
+                await lab.play(10)
+                if any(r.answer is not None and r.placement == "edge-b0" for r in lab.results[30:]):
+                    break
+                await asyncio.sleep(1.0)
 
     asyncio.run(go())
-    records = lab.check_counts(50)
+    records = lab.check_counts(lab._next)
     assert kept(records)
     assert "edge-b0" in executed(records[:10])
     assert executed(records[12:30]) == {"local"}

@@ -11,8 +11,8 @@ import pytest
 from carbonpilot.agents import khan, khan_cells, khan_paper, khan_runs, paper_cells
 from carbonpilot.agents.khan_runs import Figures, Key
 from carbonpilot.envs.errors import InputError
+from carbonpilot.envs.records import TRANSFER_BITS
 from carbonpilot.envs.scenario import load_scenario
-from carbonpilot.envs.sending import TRANSFER_BITS
 from carbonpilot.envs.transfer.table import transfer_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "reproduce-khan.md"
