@@ -90,8 +90,10 @@ def test_overload_queues_at_the_server_and_holds_back_at_the_tenants(triton_loop
         triton_loopback.metrics, {B4: capacity(FAST.model(B4))}, SystemClock(), 5.0
     )
     settings = for_load(FAST, B4, 5.0, most_waiting=60)
-    with Tenants(triton_loopback.grpc, settings, tmp_path / "report.json") as tenants:
+    report = tmp_path / "report.json"
+    with Tenants(triton_loopback.grpc, settings, report) as tenants:
         wait_for(lambda: (probe.probe().pending or 0) > 30)
+        wait_for(lambda: read_report(report).get("held_back", 0) > 0)
         counts = tenants.stop()
     wait_for(lambda: probe.probe().pending == 0)
     probe.close()
