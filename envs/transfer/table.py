@@ -2,28 +2,27 @@
 
 The table is the Markov kernel of `tcp.upload`: from (congestion state, payload bin, path bin) and a quantile
 index it gives the extra round trips and the next state. It is made for paths of REFERENCE_RTT_MS, so
-timeouts, which are absolute (200 ms and more), count 200 / 50 = 4 round trips at any RTT.
+timeouts, which are absolute (200 ms and more), count 200 / 50 = 4 round trips at any RTT. `build_table` makes it from
+connections that live long; that takes two minutes, so the tables are files of the package.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import unknown_name
+from ..files import atomic_path
 from . import bins
-from .connection import Path
-from .states import JITTER_SHARE, STATES
-from .tcp import upload
+from .states import STATES
 
 REFERENCE_RTT_MS = 50.0
 DRAWS = 32
-LONG_SEGMENTS = 100  # longer uploads average over many rounds: a quarter of the draws, each used four times
-LONG_REPEATS = 4
-SEED = 20261120  # fixed: the table is a constant
+FOLDER = Path(__file__).resolve().parent / "tables"
 
 
 @dataclass(frozen=True)
@@ -64,58 +63,31 @@ class TransferTable:
 
 @lru_cache(maxsize=4)
 def transfer_table(congestion_control: str) -> TransferTable:
-    """Build the table of "cubic" or "bbr" (one to two seconds; always the same numbers)."""
+    """Read the table of "cubic" or "bbr"; `build_table` made it.
+
+    Raises:
+        InputError: there is no such table.
+    """
     if congestion_control not in STATES:
         raise unknown_name("congestion control", congestion_control, STATES)
     kind = STATES[congestion_control]
-    shape = (kind.size, bins.SEGMENTS.size, bins.N_PATHS, DRAWS)
-    extra = np.empty(shape, dtype=np.float32)
-    following = np.empty(shape, dtype=np.int16)
-    for segment in range(bins.SEGMENTS.size):  # uploads of one size end together
-        extra[:, segment], following[:, segment] = _simulate(kind, segment, shape)
-    order = np.argsort(extra, axis=-1, kind="stable")
-    extra = _monotone_means(np.take_along_axis(extra, order, axis=-1))
-    following = np.take_along_axis(following, order, axis=-1)
+    with np.load(table_path(congestion_control), allow_pickle=False) as file:
+        extra, following = file["extra_rtts"].astype(np.float32), file["next_state"].astype(np.int16)
     return TransferTable(
-        extra.reshape(-1), following.reshape(-1), *shape, kind.initial_state, kind.idle_reset_s
+        extra.reshape(-1), following.reshape(-1), *extra.shape, kind.initial_state, kind.idle_reset_s
     )
 
 
-def _simulate(kind, segment: int, shape: tuple) -> tuple[npt.NDArray, npt.NDArray]:
-    """Simulate one payload bin from every state on every path: extra RTTs and next states (S, P, draws)."""
-    states, _, paths, draws = shape
-    repeats = LONG_REPEATS if bins.SEGMENTS[segment] > LONG_SEGMENTS else 1
-    cells = (states, paths, draws // repeats)
-    state, path, draw = (i.ravel() for i in np.indices(cells))
-    loss, pipe = np.divmod(path, bins.PIPES.size)
-    rtt = np.full(state.size, REFERENCE_RTT_MS)
-    rate = bins.PIPES[pipe] / rtt
-    road = Path(rtt, JITTER_SHARE * rtt, bins.LOSSES[loss], rate)
-    rng = np.random.default_rng([SEED, segment])
-    conn = kind.build(state, road, rng)
-    segments = np.full(state.size, bins.SEGMENTS[segment])
-    # Stratified: an event of 3 % a request falls into one of 32 draws, never by chance into none.
-    first_u = (draw + rng.random(draw.size)) / cells[-1]
-    took = upload(conn, road, segments, rng, first_u)
-    extra = np.maximum((took - segments / rate) / conn.first_rtt_ms - 1.0, 0.0)
-    following = kind.read(conn, road, rng)
-    extra, following = extra.reshape(cells), following.reshape(cells)
-    return np.repeat(extra, repeats, axis=-1), np.repeat(following, repeats, axis=-1)
+def table_path(congestion_control: str) -> Path:
+    """File of a table."""
+    return FOLDER / f"{congestion_control}.npz"
 
 
-def _monotone_means(extra: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Rescale cells so that their mean never falls with payload or loss.
-
-    The new mean lies midway between the running maximum from below and the running minimum from above: both
-    are monotone, and they are equal where the simulated means are monotone already.
-    """
-    states, segments, _, draws = extra.shape
-    grid = extra.reshape(states, segments, bins.LOSSES.size, bins.PIPES.size, draws)
-    mean = grid.mean(axis=-1, dtype=np.float64)
-    rising = np.maximum.accumulate(np.maximum.accumulate(mean, axis=1), axis=2)
-    flipped = mean[:, ::-1, ::-1]
-    falling = np.minimum.accumulate(np.minimum.accumulate(flipped, axis=1), axis=2)[:, ::-1, ::-1]
-    wanted = 0.5 * (rising + falling)
-    scale = np.where(mean > 0, wanted / np.where(mean > 0, mean, 1.0), 0.0)
-    shift = np.where(mean > 0, 0.0, wanted)
-    return (grid * scale[..., None] + shift[..., None]).astype(np.float32).reshape(extra.shape)
+def save_table(congestion_control: str, extra_rtts: npt.NDArray, next_state: npt.NDArray) -> Path:
+    """Write a table; a connection has fewer than 256 states."""
+    path = table_path(congestion_control)
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary, extra_rtts=extra_rtts.astype(np.float32), next_state=next_state.astype(np.uint8)
+        )
+    return path
