@@ -17,9 +17,7 @@ import numpy.typing as npt
 
 from .bundle import Arrays, read_bundle
 from .compatibility import check_family, check_table
-
-# tanh(20) is exactly 1 in float32, and so is max(0, 1): the constant survives the activation.
-CONSTANT = {"tanh": 20.0, "relu": 1.0}
+from .folding import divides_exactly, fold
 
 Floats = npt.NDArray[np.float32]
 
@@ -28,36 +26,6 @@ _subtract, _tanh, _maximum = np.subtract, np.tanh, np.maximum  # a look-up less,
 # Infinity times 0 makes NumPy warn. To silence it would cost a tenth of every decision, so the warning is let
 # through; where warnings or floating-point errors are set to raise, they end as the same InputError.
 _WARNING_AS_ERROR = (RuntimeWarning, FloatingPointError)
-
-
-def divides_exactly(std: Floats) -> bool:
-    """True if every std is a power of two: then dividing the weights instead changes no bit of the result.
-
-    Otherwise it would: far from the mean, where terms are large and cancel, outputs would differ by 1e-4.
-    """
-    return bool((np.frexp(std)[0] == 0.5).all())
-
-
-def fold(arrays: Arrays, activation: str) -> list[Floats]:
-    """Fold biases, the constant channel and, where exact, the division by std into one matrix per layer.
-
-    Layer i maps (inputs, 1) to (outputs, 1), the last layer to its outputs alone. The mean is not folded: it
-    is subtracted while the observation is copied, which costs nothing more and loses no digits.
-    """
-    count = sum(name.startswith("weight_") for name in arrays)
-    folded = []
-    for i in range(count):
-        weight = arrays[f"weight_{i}"].astype(np.float64)
-        if i == 0 and divides_exactly(arrays["std"]):
-            weight /= arrays["std"].astype(np.float64)[:, None]
-        last = i == count - 1
-        matrix = np.zeros((weight.shape[0] + 1, weight.shape[1] + (not last)))
-        matrix[:-1, : weight.shape[1]] = weight
-        matrix[-1, : weight.shape[1]] = arrays[f"bias_{i}"]
-        if not last:
-            matrix[-1, -1] = CONSTANT[activation]
-        folded.append(matrix.astype(np.float32))
-    return folded
 
 
 class FrozenPolicy:

@@ -35,6 +35,7 @@ ASK_ORACLE = {
 FOR_DEVICE = {
     "agents.policy",
     "agents.frozen",
+    "agents.folding",
     "agents.bundle",
     "agents.compatibility",
     "agents.shield_guards",
