@@ -39,6 +39,7 @@ class StepResult:
 
 
 _STEP: list[Callable[..., None]] = []
+_PREVIEW: list[Callable[..., None]] = []
 
 
 def _compiled_step(arguments: tuple, *outputs: npt.NDArray[Any]) -> None:
@@ -46,6 +47,13 @@ def _compiled_step(arguments: tuple, *outputs: npt.NDArray[Any]) -> None:
     if not _STEP:
         _STEP.append(entry_point(step_all, (*arguments, *outputs)))
     _STEP[0](*arguments, *outputs)
+
+
+def _compiled_preview(*arguments: Any) -> None:
+    """`kernel.preview_all`, looked up once a process as well: it is called for every placement."""
+    if not _PREVIEW:
+        _PREVIEW.append(entry_point(preview_all, arguments))
+    _PREVIEW[0](*arguments)
 
 
 @lru_cache(maxsize=16)
@@ -156,8 +164,11 @@ class Simulator:
         """What each placement would give the waiting requests now; nothing changes."""
         outcomes = []
         for a in range(len(self.placement_names)):
-            records = np.zeros(self.batch, OUTCOME).view(np.recarray)
-            preview_all(*self._preview_arguments, a, records)
+            records = np.zeros(self.batch, OUTCOME)
+            filled = (
+                records if COMPILED else records.view(np.recarray)
+            )  # plain Python needs the fields as attributes
+            _compiled_preview(*self._preview_arguments, a, filled)
             outcomes.append(Outcome(records))
         return outcomes
 
