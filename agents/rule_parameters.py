@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..envs.errors import InputError, nearest, unknown_name
+from ..envs.errors import InputError, unknown_name
 from ..envs.schema import Scenario
 from .bandit import Bandit
 from .baselines import CleanestZone, RttThreshold
 from .policy import Policy
 from .predictive import SloPredictive, SloPredictiveBudget
 from .predictive_zone import CleanestZoneSlo
-from .tunable import Tunable
+from .tunable import Tunable, check_parameters
 from .tuned_file import TUNED, read_tuned
 
 Make = Callable[[Scenario, "Mapping[str, Any] | None"], Policy]
@@ -114,34 +112,6 @@ def make_rule(
     if parameters is not None:
         check_parameters(name, rule.tunables, parameters)
     return rule.make(scenario, parameters)
-
-
-def check_parameters(name: str, tunables: tuple[Tunable, ...], parameters: Mapping[str, Any]) -> None:
-    """Refuse parameters that the rule does not have, and values outside of their ranges.
-
-    Raises:
-        InputError: says which, what is allowed, and the nearest known name.
-    """
-    known = {t.name: t for t in tunables}
-    for key, value in parameters.items():
-        if key not in known:
-            raise InputError(
-                f"Rule '{name}' has no parameter '{key}'.{nearest(key, known)} "
-                f"Known: {', '.join(known) or 'none, it cannot be tuned'}."
-            )
-        tunable = known[key]
-        try:
-            numbers = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InputError(f"{name}.{key}: expected a number, got {value!r}.") from None
-        # The ends of a range come back from files and from logarithms with a rounding error.
-        slack = 1e-6 * (tunable.high - tunable.low)
-        inside = (numbers >= tunable.low - slack) & (numbers <= tunable.high + slack)
-        if not inside.all():
-            worst = numbers[~inside].ravel()[0]
-            raise InputError(
-                f"{name}.{key}: must lie in {tunable.low:g} to {tunable.high:g} ({tunable.meaning}), got {worst:g}."
-            )
 
 
 @dataclass(frozen=True)
