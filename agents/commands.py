@@ -15,7 +15,10 @@ class Algorithm(str, enum.Enum):
     """What can be trained."""
 
     ppo = "ppo"
+    maskable_ppo = "maskable-ppo"
+    recurrent_ppo = "recurrent-ppo"
     dqn = "dqn"
+    qrdqn = "qrdqn"
 
 
 def train(

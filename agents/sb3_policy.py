@@ -13,8 +13,8 @@ from ..envs.observation import build_table
 from ..envs.schema import Scenario
 from .algorithms import load_model
 from .compatibility import table_differences
+from .policy_memory import memory_of
 from .run_dir import RunDir
-from .sb3_weights import sb3_outputs
 
 
 class Sb3Policy:
@@ -33,6 +33,7 @@ class Sb3Policy:
         self.model = model
         self.steps = int(model.num_timesteps)
         self.note = note
+        self._memory = memory_of(model)
 
     @classmethod
     def load(cls, path: str | Path, scenario: Scenario | None = None) -> Sb3Policy:
@@ -56,7 +57,8 @@ class Sb3Policy:
         return cls(model, f"{name}@{steps}", f"run not finished, checkpoint at {steps} steps")
 
     def reset(self, batch: int) -> None:
-        """Nothing to forget: the network has no memory."""
+        """Forget the episodes before, where the network has a memory."""
+        self._memory.reset(batch)
 
     def decide(
         self, observation: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]
@@ -67,8 +69,8 @@ class Sb3Policy:
         return int(choice[0]) if observation.ndim == 1 else choice
 
     def scores(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Logits (PPO) or Q values (DQN), (B, P) for (B, F)."""
-        return sb3_outputs(self.model, observation)
+        """Logits (PPO) or Q values (DQN), (B, P) for (B, F); a network with a memory goes on by one request."""
+        return self._memory.scores(observation)
 
 
 def check_run_fits(run: RunDir, scenario: Scenario) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 from ..envs.errors import InputError
 from .bundle import Arrays
+from .dueling import DuelingNetwork
 from .normalizer import FixedNormalizer
 
 ACTIVATION_NAMES: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
@@ -80,6 +81,8 @@ def sb3_outputs(model: Any, observations: npt.NDArray[np.float32]) -> npt.NDArra
 def _deciding_modules(policy: Any) -> tuple[list[nn.Module], nn.Module, str]:
     """The modules between the features and the outputs, the features extractor, what the outputs are."""
     if isinstance(policy, DQNPolicy):
+        if isinstance(policy.q_net, DuelingNetwork):
+            return policy.q_net.plain_modules(), policy.q_net.features_extractor, "q_values"
         return list(policy.q_net.q_net), policy.q_net.features_extractor, "q_values"
     if isinstance(policy, QRDQNPolicy):
         return list(policy.quantile_net.quantile_net), policy.quantile_net.features_extractor, "q_values"

@@ -1,17 +1,19 @@
-"""Trains DQN or PPO on a site and keeps a run folder that survives being killed.
+"""Trains an agent on a site and keeps a run folder that survives being killed.
 
 See `docs/training.md` for what the folder holds and for what TensorBoard shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from stable_baselines3.common.callbacks import BaseCallback
 
+from ..envs.tape import Part
 from ..oracle.breakeven import break_even
 from .training_plan import make_plan, open_run
 from .training_session import TrainingSession
@@ -49,12 +51,14 @@ def train(
     settings_file: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     console: Console | None = None,
+    evaluation_part: Part = "evaluation",
+    watchers: Sequence[BaseCallback] = (),
 ) -> RunResult:
     """Train an agent.
 
     Args:
         scenario: shipped name or path of a YAML file.
-        algo: "dqn" or "ppo".
+        algo: "ppo", "maskable-ppo", "recurrent-ppo", "dqn" or "qrdqn".
         steps: environment steps in all sessions together, rounded up to whole rollouts.
         seed: of weights, exploration and training tapes; same seed and versions, same final weights.
         out: run folder; must be new or empty unless ``resume``.
@@ -65,16 +69,20 @@ def train(
         checkpoint_every: environment steps between checkpoints.
         country: ISO alpha-3 code of the grid of the training machine, instead of the configured one.
         settings_file: another file than ``configs/train/ALGO.yaml``.
-        settings: single settings that replace those of the file.
+        settings: single settings laid over those of the file; ``{"constraint": None}`` is the fixed penalty.
         console: where progress goes; standard output unless given.
+        evaluation_part: part of the world that the evaluations beside the training are played on.
+        watchers: further callbacks of stable-baselines3; what they raise ends the training and is passed on.
 
     Raises:
         InputError: the call does not fit, or the run in ``out`` was started with something else.
         CarbonPilotError: the run was stopped by a signal or the disk is full; it can be resumed.
     """
     console = console or Console()
-    changes = {"num_envs": num_envs, "country_iso_code": country, **(settings or {})}
+    options = {"num_envs": num_envs, "country_iso_code": country}
+    changes = {key: value for key, value in options.items() if value is not None} | dict(settings or {})
     plan = make_plan(scenario, algo, steps, seed, traces, settings_file, changes)
+    plan = replace(plan, evaluation_part=evaluation_part)
     run, checkpoint = open_run(plan, Path(out), resume)
     done = checkpoint.steps if checkpoint else 0
     if run.finished and done >= plan.steps:
@@ -84,5 +92,5 @@ def train(
         return RunResult(run.path, done, {}, run.read_json("emissions.json"))
     console.print(break_even(plan.scenario, plan.traces_dir).conclusion, highlight=False, markup=False)
     session = TrainingSession(plan, run, checkpoint, console)
-    session.run(evaluate_every, checkpoint_every)
+    session.run(evaluate_every, checkpoint_every, watchers)
     return RunResult(run.path, session.steps, session.evaluation, session.emissions)

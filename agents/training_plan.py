@@ -16,12 +16,14 @@ from ..envs.observation import build_table
 from ..envs.scenario import load_scenario, scenario_dict, scenario_sha256
 from ..envs.schema import Scenario
 from ..envs.simulator import Simulator
+from ..envs.tape import Part
 from . import provenance
 from .algorithms import rollout_steps
 from .host_tracker import grid_intensity
 from .normalizer import measure
 from .run_dir import Checkpoint, RunDir
-from .training_config import DqnConfig, PpoConfig, load_training_config
+from .training_config import load_training_config
+from .training_settings import TrainingConfig
 
 # A moved trace folder is still the same run; its fingerprint tells whether the files are the same.
 _MAY_DIFFER = {"traces.folder", "section"}
@@ -34,12 +36,13 @@ class Plan:
 
     Attributes:
         scenario: resolved scenario.
-        algo: "dqn" or "ppo".
+        algo: name of the algorithm.
         steps: environment steps in all sessions together, whole rollouts.
         seed: seed of the run.
         traces_dir: trace folder, or None.
         settings: of the algorithm.
         section: section of the settings file that they come from.
+        evaluation_part: where the tapes of the evaluations beside the training come from.
     """
 
     scenario: Scenario
@@ -47,8 +50,9 @@ class Plan:
     steps: int
     seed: int
     traces_dir: str | None
-    settings: PpoConfig | DqnConfig
+    settings: TrainingConfig
     section: str
+    evaluation_part: Part = "evaluation"
 
     def record(self) -> dict[str, Any]:
         """Content of ``config.yaml``: all that a session that resumes the run must have in common with it."""

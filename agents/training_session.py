@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -17,15 +18,19 @@ from ..envs.errors import CarbonPilotError
 from ..envs.files import writing
 from ..envs.sb3_vec_env import make_sb3_env
 from . import provenance
-from .algorithms import ScaledReward, build_model, load_checkpoint, save_model
+from .algorithms import MASKS_ITSELF, build_model, load_checkpoint, save_model
 from .callbacks import Checkpoints, EpisodeMetrics, Evaluate, ShowProgress, StopTraining
+from .constraint import PidLagrangian
+from .constraint_callback import ConstraintCallback
 from .run_dir import Checkpoint, RunDir
-from .tensorboard_log import tensorboard_logger
+from .tensorboard_log import Board
 from .tracking import Footprint, footprint_line
+from .training_env import training_env
 from .training_evaluation import TrainingEvaluation
 from .training_guard import one_torch_thread, stopping_on_signals
 from .training_plan import Plan, session_seed
 from .training_progress import TrainingProgress, evaluation_line
+from .training_settings import PpoConfig
 
 
 class TrainingSession:
@@ -51,15 +56,22 @@ class TrainingSession:
         self._target = max(plan.steps, self._start)
         self._seed = session_seed(plan.seed, self._start)
         self._footprint = Footprint(run, plan.settings.country_iso_code)
+        self._constraint = self._make_constraint()
         self.evaluation: dict[str, float] = {}
         self.emissions: dict[str, Any] = {}
 
-    def run(self, evaluate_every: int | None = None, checkpoint_every: int | None = None) -> None:
+    def run(
+        self,
+        evaluate_every: int | None = None,
+        checkpoint_every: int | None = None,
+        watchers: Sequence[BaseCallback] = (),
+    ) -> None:
         """Train to the plan's last step.
 
         Args:
             evaluate_every: environment steps between evaluations, instead of the configured number.
             checkpoint_every: environment steps between checkpoints, instead of the configured share.
+            watchers: further callbacks; what they raise ends the session.
 
         Raises:
             CarbonPilotError: stopped by a signal, or the disk is full; the run can be resumed.
@@ -73,37 +85,47 @@ class TrainingSession:
             env = stack.enter_context(self._environment())
             show = stack.enter_context(self._progress())
             self._footprint.start()
-            model = self._model(env)
-            stack.callback(model.logger.close)
+            model, board = self._model(env), self._board()
+            model.set_logger(board.logger)
+            stack.callback(board.logger.close)
             checkpoints = self._checkpoints(model, checkpoint_every)
-            evaluate = self._evaluation(evaluate_every, show)
+            evaluate = self._evaluation(evaluate_every, show, board)
             stack.enter_context(stopping_on_signals(checkpoints.ask_to_stop))
             with self._recoverable():
-                self._learn(model, [EpisodeMetrics(), evaluate, checkpoints, ShowProgress(show)])
+                beside = [] if self._constraint is None else [ConstraintCallback(self._constraint)]
+                own = [EpisodeMetrics(), evaluate, checkpoints, ShowProgress(show)]
+                self._learn(model, [*beside, *own, *watchers])
                 self._finish(model, evaluate)
+                board.finish()
         self._conclude()
 
-    def _learn(self, model: DQN | PPO, callbacks: list[BaseCallback]) -> None:
+    def _learn(self, model: BaseAlgorithm, callbacks: list[BaseCallback]) -> None:
         model.learn(
             self._target - model.num_timesteps,
             callback=CallbackList(callbacks),
-            log_interval=1 if isinstance(model, PPO) else self._plan.settings.num_envs,  # rollouts; episodes
+            log_interval=self._log_interval,
             reset_num_timesteps=False,
         )
 
-    def _finish(self, model: DQN | PPO, evaluate: Evaluate) -> None:
+    @property
+    def _log_interval(self) -> int:
+        """Every rollout of PPO; for the Q-learners, which count episodes, one of each environment."""
+        settings = self._plan.settings
+        return 1 if isinstance(settings, PpoConfig) else settings.num_envs
+
+    def _finish(self, model: BaseAlgorithm, evaluate: Evaluate) -> None:
         """Save the last state, score it, and only then call the run finished."""
         self._save(model)
-        evaluate.evaluate()
+        evaluate.evaluate(last=True)
         self.evaluation = evaluate.last
         self._run.publish(self._run.checkpoints()[-1])
         self.emissions = self._footprint.stop()
         self._run.write_progress("finished", self.steps, self.steps)
 
-    def _save(self, model: DQN | PPO) -> None:
+    def _save(self, model: BaseAlgorithm) -> None:
         """Write a checkpoint and how far the run is."""
         steps = model.num_timesteps
-        self._run.save_checkpoint(steps, lambda folder: save_model(model, folder))
+        self._run.save_checkpoint(steps, lambda folder: self._write(model, folder))
         self._run.write_progress("running", steps, self._target)
         self.steps = steps
         self.emissions = self._footprint.save()
@@ -111,23 +133,41 @@ class TrainingSession:
             model.logger.record("emissions/energy_wh", self.emissions["energy_kwh"] * 1000)
             model.logger.record("emissions/co2_g", self.emissions["emissions_g"])
 
-    def _model(self, env: VecEnv) -> DQN | PPO:
+    def _write(self, model: BaseAlgorithm, folder: Path) -> None:
+        save_model(model, folder)
+        if self._constraint is not None:
+            self._constraint.save(folder)
+
+    def _make_constraint(self) -> PidLagrangian | None:
+        """The SLO's constraint, as it was at the checkpoint; None where the reward's own weight holds."""
+        settings = self._plan.settings.constraint
+        if settings is None:
+            return None
+        constraint = PidLagrangian(settings, self._plan.scenario.slo)
+        if self._checkpoint is not None:
+            constraint.load(self._checkpoint.folder)
+        return constraint
+
+    def _model(self, env: VecEnv) -> BaseAlgorithm:
         """A new model, or that of the checkpoint with random streams of its own for this session."""
         plan = self._plan
         if self._checkpoint is None:
-            model = build_model(plan.settings, env, *self._run.normalizer, self._seed)
+            mean, std = self._run.normalizer
+            model = build_model(plan.algo, plan.settings, plan.scenario, env, mean, std, self._seed)
         else:
             model = load_checkpoint(plan.algo, self._checkpoint, env)
             model.set_random_seed(self._seed)
-        model.set_logger(tensorboard_logger(self._run.path / "tb", self._start))
         return model
+
+    def _board(self) -> Board:
+        return Board(self._run.path / "tb", self._start, self._plan)
 
     @contextlib.contextmanager
     def _environment(self) -> Iterator[VecEnv]:
         plan, settings = self._plan, self._plan.settings
         env = make_sb3_env(plan.scenario, settings.num_envs, self._seed, traces_dir=plan.traces_dir)
         try:
-            yield ScaledReward(env, settings.reward_scale)
+            yield training_env(env, settings, plan.algo in MASKS_ITSELF, self._constraint)
         finally:
             env.close()
 
@@ -135,16 +175,19 @@ class TrainingSession:
         label = f"{self._plan.algo} on {self._plan.scenario.name}"
         return TrainingProgress(self._console, label, self._start, self._target)
 
-    def _evaluation(self, every: int | None, show: TrainingProgress) -> Evaluate:
+    def _evaluation(self, every: int | None, show: TrainingProgress, board: Board) -> Evaluate:
         plan, settings = self._plan, self._plan.settings
         evaluation = TrainingEvaluation(
-            plan.scenario, settings.evaluation_seed, settings.evaluation_episodes, plan.traces_dir
+            plan.scenario,
+            settings.evaluation_seed,
+            settings.evaluation_episodes,
+            plan.traces_dir,
+            plan.evaluation_part,
         )
-        return Evaluate(
-            evaluation, every or math.ceil(self._target / settings.evaluations), self._start, show
-        )
+        every = every or math.ceil(self._target / settings.evaluations)
+        return Evaluate(evaluation, every, self._start, show, board.images)
 
-    def _checkpoints(self, model: DQN | PPO, every: int | None) -> Checkpoints:
+    def _checkpoints(self, model: BaseAlgorithm, every: int | None) -> Checkpoints:
         settings = self._plan.settings
         every = every or math.ceil(self._target * settings.checkpoint_share)
         return Checkpoints(lambda: self._save(model), every, settings.checkpoint_seconds, self._start)

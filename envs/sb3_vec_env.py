@@ -13,6 +13,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from .outcome import Outcome
 from .recorder import Recorder
 from .schema import Scenario
 from .simulator import Simulator
@@ -28,6 +29,10 @@ class Sb3VecEnv(VecEnv):
         seed: all tapes follow from it.
         part: "training" or "evaluation" tapes.
         traces_dir: trace folder for scenarios that read one.
+
+    Attributes:
+        simulator: what is adapted.
+        outcome: what the last step gave each episode (B,); None before the first step.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Sb3VecEnv(VecEnv):
         self.scenario = self.simulator.scenario
         self._recorder = Recorder(self.scenario, num_envs)
         self._rng = np.random.Generator(np.random.SFC64(seed))
+        self.outcome: Outcome | None = None
         self._actions = np.zeros(num_envs, dtype=np.int64)
         self._no_info: list[dict[str, Any]] = [{} for _ in range(num_envs)]
         self._start = time.perf_counter()
@@ -70,6 +76,7 @@ class Sb3VecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Place the waiting requests; finished episodes restart at once."""
         result = self.simulator.step(self._actions)
+        self.outcome = result.outcome
         self._recorder.add(result.outcome)
         observation, infos = result.observation, self._no_info
         if result.truncated.any():
@@ -96,7 +103,7 @@ class Sb3VecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Attribute of this adapter, or of the simulator, for each index."""
-        source = self if attr_name in self.__dict__ else self.simulator
+        source = self if hasattr(self, attr_name) else self.simulator
         return [getattr(source, attr_name)] * len(self._indices(indices))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:

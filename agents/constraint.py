@@ -1,0 +1,103 @@
+"""The SLO as a constraint: a PID controller moves the price of a missed request until its target is met.
+
+Stooke, Achiam and Abbeel (2020), "Responsive safety in reinforcement learning by PID Lagrangian methods",
+algorithm 2: lambda = max(0, Kp e + Ki sum(e) + Kd max(0, growth of the cost)). What is ours: the error is relative
+to the target and bounded, and the integral is kept, in units of the multiplier, between the multiplier's own
+bounds. Without that the integral goes on growing while the multiplier can no longer help (it winds up), and for as
+many windows afterwards the policy is held where a miss costs more than anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..envs.errors import InputError
+from ..envs.files import write_json
+from ..envs.schema import Slo
+from .training_settings import ConstraintConfig
+
+SCHEMA = "carbonpilot/constraint/1"
+FILE = "constraint.json"  # in a checkpoint's folder
+
+
+class PidLagrangian:
+    """Controller of the price of a missed request.
+
+    Attributes:
+        target: share of requests that may miss the SLO.
+        budget_gain: how steeply the price rises with the budget spent ahead of time (`ConstraintConfig`).
+        multiplier: present price of a miss, in units of reward.
+        miss_rate: share measured in the last complete window; None before it.
+    """
+
+    def __init__(self, settings: ConstraintConfig, slo: Slo) -> None:
+        """Start at the configured multiplier."""
+        self._settings = settings
+        self.target = settings.target_share * (1.0 - slo.quantile)
+        self.budget_gain = settings.budget_gain
+        self.multiplier = settings.start
+        self.miss_rate: float | None = None
+        self._integral = settings.start
+        self._smoothed: float | None = None  # measured share, earlier windows included
+        self._missed = self._requests = 0
+
+    def count(self, missed: int, requests: int) -> None:
+        """Add requests of the present window, of which some missed the SLO."""
+        self._missed += missed
+        self._requests += requests
+
+    def end_window(self) -> bool:
+        """Move the multiplier if the window is complete; returns whether it was."""
+        if self._requests < self._settings.update_steps:
+            return False
+        self._update(self._missed / self._requests)
+        self._missed = self._requests = 0
+        return True
+
+    def _update(self, miss_rate: float) -> None:
+        s = self._settings
+        before = self._smoothed
+        smoothed = miss_rate if before is None else s.smoothing * before + (1.0 - s.smoothing) * miss_rate
+        error = self._bounded((smoothed - self.target) / self.target)
+        growth = 0.0 if before is None else self._bounded(max(0.0, smoothed - before) / self.target)
+        self._integral = min(max(self._integral + s.ki * error, s.lowest), s.highest)
+        wanted = self._integral + s.kp * error + s.kd * growth
+        self.multiplier = min(max(wanted, s.lowest), s.highest)
+        self.miss_rate, self._smoothed = miss_rate, smoothed
+
+    def _bounded(self, error: float) -> float:
+        return min(error, self._settings.error_limit)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold, as plain data."""
+        return {
+            "multiplier": self.multiplier,
+            "integral": self._integral,
+            "miss_rate": self.miss_rate,
+            "smoothed": self._smoothed,
+            "window": {"missed": self._missed, "requests": self._requests},
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the state into a checkpoint's folder."""
+        write_json(folder / FILE, {"schema": SCHEMA, **self.state()})
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint's state.
+
+        Raises:
+            InputError: the checkpoint holds none, or it is damaged.
+        """
+        file = folder / FILE
+        try:
+            state: Any = json.loads(file.read_text())
+            self.multiplier, self._integral = float(state["multiplier"]), float(state["integral"])
+            self.miss_rate, self._smoothed = state["miss_rate"], state["smoothed"]
+            self._missed, self._requests = (int(state["window"][key]) for key in ("missed", "requests"))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{file} does not hold the constraint's state ({error!r}). Likely cause: it was edited or removed. "
+                f"Remove {folder} to go on from the checkpoint before it."
+            ) from None
