@@ -7,7 +7,6 @@ miss and a point of mIoU are worth against each other. All functions of a wish a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -38,7 +37,6 @@ class Dial(Strict):
     Attributes:
         carbon_share_at_zero: what a mg counts at wish 0, share of what it counts at wish 1.
         miss_price_span: price of a miss at wish 1, times that at wish 0.
-        miss_plan_at_one: share of the planned misses that may be spent at wish 1.
         accuracy_mg_per_miou: CO2 that a point of expected mIoU may cost at wish 1, mg.
         presets: named positions.
     """
@@ -46,7 +44,6 @@ class Dial(Strict):
     schema_version: Annotated[Literal["carbonpilot/dial/1"], Field(alias="schema")]
     carbon_share_at_zero: Annotated[float, Field(gt=0, le=1)]
     miss_price_span: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    miss_plan_at_one: Annotated[float, Field(gt=0, le=1)]
     accuracy_mg_per_miou: NonNegative
     presets: dict[str, Wishes]
 
@@ -57,10 +54,6 @@ class Dial(Strict):
     def miss_factor(self, wish_latency: Value) -> Value:
         """Factor on the price of a miss: one in the middle of the dial."""
         return self.miss_price_span ** (wish_latency - 0.5)
-
-    def miss_plan_share(self, wish_latency: float | F64) -> F64:
-        """Share of the planned misses that may be spent: all up to the middle of the dial."""
-        return 1.0 - (1.0 - self.miss_plan_at_one) * np.maximum(2.0 * np.asarray(wish_latency) - 1.0, 0.0)
 
     def accuracy_price_mg(self, wish_accuracy: Value) -> Value:
         """CO2 that a point of expected mIoU may cost, mg."""
@@ -90,22 +83,22 @@ def parse_wish(text: str) -> Wishes:
         raise InputError(f"--wish: unknown preset '{text}'.{nearest(text, presets)} {expected}.")
     if len(parts) != len(WISHES):
         raise InputError(f"--wish: '{text}' has {len(parts)} numbers. {expected}.")
-    return checked_wishes(dict(zip(WISHES, (_number(part, expected) for part in parts), strict=True)))
+    return checked_wishes(*(_number(part, expected) for part in parts))
 
 
-def checked_wishes(values: Mapping[str, float]) -> Wishes:
+def checked_wishes(carbon: float, latency: float, accuracy: float) -> Wishes:
     """A position of the dial.
 
     Raises:
         InputError: a wish is outside 0 to 1, or not a number.
     """
-    for name, value in values.items():
+    for name, value in zip(WISHES, (carbon, latency, accuracy), strict=True):
         if not 0.0 <= value <= 1.0:
             raise InputError(
                 f"wish_{name}: the dial goes from 0 to 1, got {value:g}. At 1 nothing more can be wished for; what the "
                 "ends mean is in configs/dial.yaml."
             )
-    return Wishes(**values)
+    return Wishes(carbon=carbon, latency=latency, accuracy=accuracy)
 
 
 def _number(part: str, expected: str) -> float:
