@@ -15,6 +15,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from .sb3_policy import Sb3Policy
+from .tensorboard_images import EpisodeImages
 from .training_evaluation import TrainingEvaluation
 from .training_progress import TrainingProgress
 
@@ -69,10 +70,16 @@ class Evaluate(BaseCallback):
     """
 
     def __init__(
-        self, evaluation: TrainingEvaluation, every: int, start: int, show: TrainingProgress
+        self,
+        evaluation: TrainingEvaluation,
+        every: int,
+        start: int,
+        show: TrainingProgress,
+        images: EpisodeImages,
     ) -> None:
         """Evaluate at the multiples of ``every`` above ``start``."""
         super().__init__()
+        self._images = images
         self._evaluation = evaluation
         self._every = every
         self._next = (start // every + 1) * every
@@ -84,13 +91,17 @@ class Evaluate(BaseCallback):
             self._next = (self.num_timesteps // self._every + 1) * self._every
             self.evaluate()
 
-    def evaluate(self) -> None:
-        """Play the tapes now and log the scores at the current step."""
+    def evaluate(self, last: bool = False) -> None:
+        """Play the tapes now, log the scores at the current step and draw an episode (the ``last`` in any case)."""
         self.last = self._evaluation.measure(Sb3Policy(self.model, "training"))
         self._show.evaluated(self.last)
         for tag, value in self.last.items():
             self.logger.record(tag, value)
         self.logger.dump(self.num_timesteps)
+        record = self._evaluation.record
+        assert record is not None, "measured above"
+        draw = self._images.draw if last else self._images.offer
+        draw(record, self.num_timesteps)
 
     def _on_step(self) -> bool:
         return True

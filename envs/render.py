@@ -37,6 +37,14 @@ class EpisodeView:
         self.latency_ms.append(float(o["latency_ms"]))
         self.carbon_mg.append(float(o["carbon_mg"]))
 
+    def show(self, placement: npt.NDArray, latency_ms: npt.NDArray, carbon_mg: npt.NDArray) -> None:
+        """Take over a whole episode, one number per request (N,)."""
+        self.placement, self.latency_ms, self.carbon_mg = (
+            placement.tolist(),
+            latency_ms.tolist(),
+            carbon_mg.tolist(),
+        )
+
     def text(self) -> str:
         """The last requests as lines of text, and a summary."""
         lines = [f"{self.title}: {len(self.latency_ms)} requests placed"]
