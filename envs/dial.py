@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,6 @@ WISH_FEATURES = tuple(f"wish_{name}" for name in WISHES)  # their names in the o
 SAMPLED = "sampled"  # in place of a position: drawn for every episode
 
 F64 = npt.NDArray[np.float64]
-Value = TypeVar("Value", float, F64)
 
 
 class Dial(Strict):
@@ -47,17 +46,17 @@ class Dial(Strict):
     accuracy_mg_per_miou: NonNegative
     presets: dict[str, Wishes]
 
-    def carbon_share(self, wish_carbon: Value) -> Value:
+    def carbon_share(self, wish_carbon: float | F64) -> F64:
         """What a mg of CO2 counts: one at wish 1, less below."""
-        return self.carbon_share_at_zero ** (1.0 - wish_carbon)
+        return np.power(self.carbon_share_at_zero, 1.0 - np.asarray(wish_carbon))
 
-    def miss_factor(self, wish_latency: Value) -> Value:
+    def miss_factor(self, wish_latency: float | F64) -> F64:
         """Factor on the price of a miss: one in the middle of the dial."""
-        return self.miss_price_span ** (wish_latency - 0.5)
+        return np.power(self.miss_price_span, np.asarray(wish_latency) - 0.5)
 
-    def accuracy_price_mg(self, wish_accuracy: Value) -> Value:
+    def accuracy_price_mg(self, wish_accuracy: float | F64) -> F64:
         """CO2 that a point of expected mIoU may cost, mg."""
-        return self.accuracy_mg_per_miou * wish_accuracy
+        return self.accuracy_mg_per_miou * np.asarray(wish_accuracy)
 
 
 @lru_cache(maxsize=1)

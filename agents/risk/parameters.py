@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...envs.dial import load_dial
 from ..predictive_parameters import BUDGET, CARBON, with_defaults
 from ..tunable import Tunable, check_parameters
 
@@ -27,9 +28,32 @@ PRICE: tuple[Tunable, ...] = (
         meaning="utilisation over which the heat price rises to its full value",
     ),
 )
-# Not searched: the operator's, through the dial. Zero leaves accuracy out.
-ACCURACY = Tunable("accuracy_price_mg", 0, 10, 0, meaning="worth of one more point of mIoU, in mg of carbon")
-EVERY = (*PRICE, ACCURACY)
+# Not searched: what the operator's dial means (`envs/dial.py`). A folder keeps the numbers that it was made with.
+_DIAL = load_dial()
+DIAL: tuple[Tunable, ...] = (
+    Tunable(
+        "accuracy_price_mg",
+        0,
+        10,
+        _DIAL.accuracy_mg_per_miou,
+        meaning="worth of one more point of mIoU at wish_accuracy 1, in mg of carbon",
+    ),
+    Tunable(
+        "miss_price_span",
+        1,
+        1000,
+        _DIAL.miss_price_span,
+        meaning="price of a miss at wish_latency 1, times that at 0",
+    ),
+    Tunable(
+        "carbon_share_at_zero",
+        0.001,
+        1,
+        _DIAL.carbon_share_at_zero,
+        meaning="what a mg of carbon counts at wish_carbon 0, share of that at 1",
+    ),
+)
+EVERY = (*PRICE, *DIAL)
 
 
 def default_price() -> dict[str, float]:

@@ -2,6 +2,10 @@
 
     score = carbon x corrections + radio tail + heat + price of a miss x probability of one - worth of accuracy
 
+in mg of carbon. The wishes of the operator's dial move the two prices (`envs/dial.py`). The score is linear in each of
+them, so more wish for accuracy never chooses less of it, more wish for latency never more risk, and more wish for
+carbon never more carbon (with its radio and heat).
+
 The lowest score wins. It is what the rule `slo-predictive-budget` (`agents/predictive.py`) minimises, less its memory,
 and with the risk head's probability in place of the rule's own prediction. While misses run ahead of plan their price
 rises; with few misses left only the risk counts (the shield).
@@ -33,6 +37,9 @@ _REQUEST = (
     "device_throttled",
     "slo_budget_spent",
     "progress",
+    "wish_carbon",
+    "wish_latency",
+    "wish_accuracy",
 )
 _SPENT = _REQUEST.index("slo_budget_spent")
 
@@ -100,11 +107,14 @@ class Price:
             )
         odds = logits.tolist()
         v = (observation[self._columns] * self._scales).tolist()
-        grid, tail_s, heat, throttled, spent, progress = v[:6]
+        grid, tail_s, heat, throttled, spent, progress, wish_carbon, wish_latency, wish_accuracy = v[:9]
         if (1.0 - spent) * c.allowed_misses < c.shield_misses:
             return odds
-        steepness = _within(c.budget_gain * (spent - c.planned_start - c.planned_slope * progress))
-        price_mg = (c.miss_mg + c.miss_locals * v[6]) * math.exp(steepness)
+        dearer = c.log_carbon_span * (1.0 - wish_carbon)
+        steepness = c.budget_gain * (spent - c.planned_start - c.planned_slope * progress)
+        steepness = _within(steepness + c.log_miss_span * (wish_latency - 0.5) + dearer)
+        price_mg = (c.miss_mg + c.miss_locals * v[9]) * math.exp(steepness)
+        worth = wish_accuracy * math.exp(dearer)
         radio_mg = c.radio_mg_per_s * grid * (c.tail_s - tail_s)
         heat_mg = c.hot_mg if throttled > 0.0 else c.warm_mg * _share((heat - c.warm_from) / c.warm_width)
         scores = []
@@ -112,7 +122,7 @@ class Price:
             odds, c.placements, strict=True
         ):
             carbon_mg = v[carbon_at] * factor * (1.0 + load_factor * v[load_at])
-            carbon_mg += (radio_mg if remote else heat_mg) - worth_mg
+            carbon_mg += (radio_mg if remote else heat_mg) - worth * worth_mg
             scores.append(carbon_mg + price_mg / (1.0 + math.exp(-_within(odd))))
         return scores
 
@@ -125,15 +135,19 @@ class Price:
         self._check(observations, logits)
         # Placements first, episodes last: parameters (B,) broadcast.
         values = np.ascontiguousarray(observations.T)[self._columns] * self._scales[:, None]
-        grid, tail_s, heat, throttled, spent, progress = values[: len(_REQUEST)]
+        grid, tail_s, heat, throttled, spent, progress, *wishes = values[: len(_REQUEST)]
         carbon, load = np.split(values[len(_REQUEST) :], 2)
         p, remote = self._p, self._remote[:, None]
         score = carbon * np.where(remote, p["remote_carbon_factor"], np.float32(1))
         score *= 1 + np.where(remote, p["load_carbon_share"], np.float32(0)) * load
         radio_mg = p["radio_share"] * self._tail_mg_per_s * grid * (self._tail_s - tail_s)
         score += np.where(remote, radio_mg, self._heat_mg(heat, throttled))
-        score -= p["accuracy_price_mg"] * self._more_miou[:, None]
-        score += self._miss_mg(carbon[0], spent, progress) * _sigmoid(logits.T)
+        dearer = -np.log(p["carbon_share_at_zero"]) * (
+            1 - wishes[0]
+        )  # what is not carbon, as less of it counts
+        score -= p["accuracy_price_mg"] * wishes[2] * np.exp(dearer) * self._more_miou[:, None]
+        dial = np.log(p["miss_price_span"]) * (wishes[1] - np.float32(0.5)) + dearer
+        score += self._miss_mg(carbon[0], spent, progress, dial) * _sigmoid(logits.T)
         return np.ascontiguousarray(np.where(self.shielded(observations), logits.T, score).T)
 
     def _heat_mg(self, heat: Floats, throttled: Floats) -> Floats:
@@ -144,13 +158,15 @@ class Price:
         nearness = np.clip((heat - (self._hot - p["heat_reserve"])) / p["heat_ramp"], 0, 1)
         return np.where(throttled > 0, p["hot_price_mg"], p["heat_price_mg"] * nearness)
 
-    def _miss_mg(self, local_mg: Floats, spent: Floats, progress: Floats) -> Floats:
-        """Price of a miss (B,), mg: a sum and a multiple of local carbon, by how far misses are ahead of plan."""
+    def _miss_mg(self, local_mg: Floats, spent: Floats, progress: Floats, dial: Floats) -> Floats:
+        """Price of a miss (B,), mg: a sum and a multiple of local carbon, by how far misses are ahead of plan.
+
+        ``dial`` is the logarithm of what the wishes make of it (B,).
+        """
         p = self._p
         start, end = p["budget_head_start"], p["budget_end"]
-        steepness = np.clip(
-            p["budget_gain"] * (spent - start - (end - start) * progress), -STEEPEST, STEEPEST
-        )
+        ahead = spent - start - (end - start) * progress
+        steepness = np.clip(p["budget_gain"] * ahead + dial, -STEEPEST, STEEPEST)
         return (p["miss_price_mg"] + p["miss_price_locals"] * local_mg) * np.exp(steepness)
 
     def _check(self, observations: Floats, logits: Floats) -> None:
@@ -185,6 +201,8 @@ class Price:
             planned_slope=p["budget_end"] - p["budget_head_start"],
             miss_mg=p["miss_price_mg"],
             miss_locals=p["miss_price_locals"],
+            log_miss_span=math.log(p["miss_price_span"]),
+            log_carbon_span=-math.log(p["carbon_share_at_zero"]),
             radio_mg_per_s=p["radio_share"] * float(self._tail_mg_per_s),
             tail_s=float(self._tail_s),
             hot_mg=0.0 if cold else p["hot_price_mg"],
@@ -199,7 +217,7 @@ class _One(NamedTuple):
     """The constants of a single decision.
 
     ``placements`` holds for each: where its carbon and its node's load stand among the values looked up, the factor on
-    carbon, the further one per unit of load, whether it is remote, and what its accuracy is worth (mg).
+    carbon, the further one per unit of load, whether it is remote, and what its accuracy is worth at full wish (mg).
     """
 
     allowed_misses: float
@@ -209,6 +227,8 @@ class _One(NamedTuple):
     planned_slope: float
     miss_mg: float
     miss_locals: float
+    log_miss_span: float
+    log_carbon_span: float
     radio_mg_per_s: float
     tail_s: float
     hot_mg: float
