@@ -17,6 +17,8 @@ from .units import MG_PER_J_PER_G_PER_KWH, network_energy_j
 F32 = npt.NDArray[np.float32]
 
 SAMPLED_LEVELS = tuple(round(0.04 * i, 2) for i in range(25))  # 0 to 0.96, for loads that wander
+MBPS_PER_KB_PER_MS = 8.0
+LEAST_SENDING_MS = 0.01  # what takes less has no rate worth telling
 BELIEVED_TOP_LOAD = np.float32(0.95)  # beyond it a textbook wait explodes
 
 
@@ -72,6 +74,13 @@ def predict(
     joules = shared_j / batch + own_j
     radio_j = transmit_w * (kb_ms / uplink)
     return latency, (grid * joules + device_grid * (moved_j + radio_j)) * mg
+
+
+def sent_mbps(payload_kb: float, sending_ms: float | None) -> float:
+    """Rate at which a request's bytes left, Mbit/s; 0 if that is not known."""
+    if sending_ms is None:
+        return 0.0
+    return payload_kb * MBPS_PER_KB_PER_MS / max(sending_ms, LEAST_SENDING_MS)
 
 
 def believe_sending(link: Any, now_ms: float, payload_kb: float, ms_per_kb: float) -> None:

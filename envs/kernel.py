@@ -32,11 +32,13 @@ def observe_all(sites: Any, placements: Any, encoding: Any, tape: Any, state: An
     site = sites[0]
     inverse, low, high = encoding
     rows, _, payload, _, _, warmup = tape
-    episodes, links, nodes, _, _, _, worlds = state
+    episodes, links, nodes, _, _, _, worlds, expected = state
     for b in range(episodes.shape[0]):
         e = episodes[b]
         move_world(site, e, rows, warmup, b, worlds)
-        observe(site, placements, e, b, links, nodes, worlds, payload[e.n, b], inverse, low, high, out)
+        observe(
+            site, placements, e, b, links, nodes, worlds, expected, payload[e.n, b], inverse, low, high, out
+        )
 
 
 @counting_nothing
@@ -46,7 +48,7 @@ def preview_all(
     """What one placement would give every episode's waiting request; the state is not touched."""
     site, p, s = sites[0], placements[a], sendings[0]
     _, _, payload, noise, _, _ = tape
-    episodes, links, nodes, servers, _, _, worlds = state
+    episodes, links, nodes, servers, _, _, worlds, _ = state
     floats, integers, idle = tables
     for b in range(episodes.shape[0]):
         e = episodes[b]
@@ -88,7 +90,7 @@ def step_block(
     site = sites[0]
     inverse, low, high = encoding
     rows, arrivals, payload, noise, valid_rows, warmup = tape
-    episodes, links, nodes, servers, known_at, miss, worlds = state
+    episodes, links, nodes, servers, known_at, miss, worlds, expected = state
     floats, integers, idle = tables
     last = payload.shape[0] - 1
     count = stop - first
@@ -115,12 +117,14 @@ def step_block(
         e, a, o = episodes[b], actions[b], outcomes[b]
         p = placements[a]
         effect = serve(site, p, a, e, b, nodes, servers, floats, idle, worlds, s, o)
-        commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, s, o, effect)
+        commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, expected[b, a], s, o, effect)
         following = e.issued_ms + o.latency_ms if site.closed_loop == 1 else arrivals[min(e.n + 1, last), b]
-        advance(site, e, nodes[b], known_at[:, b], miss[:, b], following)
+        advance(site, e, links[b], nodes[b], known_at[:, b], miss[:, b], following)
         move_world(site, e, rows, warmup, b, worlds)
         size = payload[e.n, b]
-        observe(site, placements, e, b, links, nodes, worlds, size, inverse, low, high, observations)
+        observe(
+            site, placements, e, b, links, nodes, worlds, expected, size, inverse, low, high, observations
+        )
         e.over = 1 if e.n >= last or e.row >= valid_rows[b] else 0
         truncated[b] = e.over == 1
 

@@ -8,14 +8,20 @@ from __future__ import annotations
 from typing import Any
 
 RECENT_WEIGHT = 0.05  # smoothing of the recent miss rate: about the last 20 answered requests
+RESIDUAL_WEIGHT = 0.1  # smoothing of a link's residuals: about its last 10 answers
+# A residual is cut to this share of the SLO below: belief is rarely far too high; and to the SLO above, or one stall of
+# seconds would drown what follows.
+LEAST_RESIDUAL = -1.0 / 3.0
 
 
-def advance(site: Any, e: Any, nodes: Any, known_at: Any, miss: Any, next_issue_ms: float) -> None:
+def advance(
+    site: Any, e: Any, links: Any, nodes: Any, known_at: Any, miss: Any, next_issue_ms: float
+) -> None:
     """Let time pass to the next request: heat, throttling, and what the device learns meanwhile.
 
     Args:
         site: the fields of the record `SITE`.
-        e, nodes: the episode's record, and the state of its nodes: `EPISODE`, `NODE`.
+        e, links, nodes: the episode's record, and the state of its links and nodes: `EPISODE`, `LINK`, `NODE`.
         known_at: when it is known whether a request missed, by number of the request (N + 1,).
         miss: whether it did, likewise.
         next_issue_ms: when the next request is issued.
@@ -42,5 +48,22 @@ def advance(site: Any, e: Any, nodes: Any, known_at: Any, miss: Any, next_issue_
     e.n, e.next_known = n, known
     for k in range(1, site.nodes):
         node = nodes[k]
-        if node.done_ms <= next_issue_ms:
-            node.seen_ms, node.answered_ms = node.pending_ms, node.done_ms
+        done = node.done_ms
+        if node.answered_ms < done <= next_issue_ms:  # answered since the last request
+            latency = node.pending_ms
+            node.seen_ms, node.answered_ms = latency, done
+            residual, slo = latency - node.expected_ms, site.slo_ms
+            residual = (
+                slo
+                if residual > slo
+                else residual
+                if residual > LEAST_RESIDUAL * slo
+                else LEAST_RESIDUAL * slo
+            )
+            node.residual_ms = residual
+            link = links[node.link]
+            error = residual - link.residual_ms
+            link.residual_ms += RESIDUAL_WEIGHT * error
+            link.deviation_ms += RESIDUAL_WEIGHT * ((error if error > 0.0 else -error) - link.deviation_ms)
+            if node.pending_mbps > 0.0 and done - latency > link.sent_at_ms:
+                link.sent_mbps, link.sent_at_ms = node.pending_mbps, done - latency

@@ -132,6 +132,18 @@ def build_table(scenario: Scenario) -> ObservationTable:
         add(f"{node}_last_latency_ms", "ms", 0, 4 * slo, slo, f"latency of {node}'s last answer", request)
     for node in scenario.nodes:
         add(f"{node}_last_answer_age_s", "s", 0, 60, 10, f"time since {node}'s last answer", request)
+    third = slo / 3
+    for node in scenario.nodes:
+        meaning = f"answered minus believed latency, {node}'s last answer"
+        add(f"{node}_residual_ms", "ms", -third, slo, third, meaning, request)
+    for link in scenario.links:
+        meaning = f"smoothed residual of answers over {link}"
+        add(f"{link}_residual_ms", "ms", -third, slo, third, meaning, request)
+        meaning = "smoothed absolute deviation of residuals"
+        add(f"{link}_residual_deviation_ms", "ms", 0, slo, third, meaning, request)
+        meaning = "rate at which the newest answered request was sent"
+        add(f"{link}_sent_mbps", "Mbit/s", 0, 1000, 50, meaning, request)
+        add(f"{link}_sent_age_s", "s", 0, 30, 5, "time since that request was placed", request)
     add("device_heat", "1", 0, 2, 1, "low-pass of the device's utilisation", request)
     add("device_throttled", "1", 0, 1, 1, "1 while the device runs slowed down", request)
     add("radio_tail_s", "s", 0, 60, 5, "time the radio still stays awake", request)

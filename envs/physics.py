@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from . import next_request
-from .beliefs import believe_computing, believe_sending
+from .beliefs import believe_computing, believe_sending, sent_mbps
 from .compiling import inlined
 from .records import SERVICE_BITS
 from .sending import PER_S, TICKS_PER_MS, history_entry
 
 advance = inlined(next_request.advance)
 _believe_sending, _believe_computing = inlined(believe_sending), inlined(believe_computing)
+_sent_mbps = inlined(sent_mbps)
 
 
 @inlined
@@ -71,10 +72,12 @@ def serve(
             server, own_wait = k, left
     node_wait = wait + own_wait
 
-    # Service: the device slows down when hot; in a batch of b everybody waits for the batch.
+    # Service: the device may be slower than believed, and slows down when hot; in a batch of b everybody waits for it.
     service = floats[p.service + service_u] * (1.0 + p.batch_share * (batch - 1.0))
-    if p.remote == 0 and e.throttled > 0.0:
-        service *= site.slowdown
+    if p.remote == 0:
+        service *= e.service_factor
+        if e.throttled > 0.0:
+            service *= site.slowdown
     latency = link_wait + upload + rtt + recovery + node_wait + service
     per_request = 1.0 / batch
 
@@ -101,22 +104,25 @@ def serve(
         server_j,
     )
     o.device_idle_energy_j, o.server_idle_energy_j = device_idle_j, server_idle_j
-    reward(site, o)
+    reward(site, e, o)
     # Our part of a shared batch is what we add to the node's work.
     own_work = own_wait + service * per_request
     return passed, own_work, arrival + node_wait + service, server
 
 
 @inlined
-def reward(site: Any, o: Any) -> None:
-    """Reward: minus a weighted sum of named costs in physical units; the account is the scenario's."""
+def reward(site: Any, e: Any, o: Any) -> None:
+    """Reward: minus a weighted sum of named costs in physical units; the account is the scenario's.
+
+    The weights are the episode's: they follow from its position of the dial (`dial.reward_weights`).
+    """
     marginal, latency = site.marginal == 1, o.latency_ms
     carbon_mg = o.carbon_mg_marginal if marginal else o.carbon_mg_attributional
     o.energy_j, o.carbon_mg = o.energy_j_marginal if marginal else o.energy_j_attributional, carbon_mg
-    carbon = -site.weight_carbon * carbon_mg
-    miss = -site.weight_miss if latency > site.slo_ms else 0.0
-    excess = -site.weight_excess * max(latency - site.slo_ms, 0.0) * PER_S
-    accuracy = -site.weight_accuracy * (site.best_miou - o.accuracy_miou)
+    carbon = -e.weight_carbon * carbon_mg
+    miss = -e.weight_miss if latency > site.slo_ms else 0.0
+    excess = -e.weight_excess * max(latency - site.slo_ms, 0.0) * PER_S
+    accuracy = -e.weight_accuracy * (site.best_miou - o.accuracy_miou)
     o.reward_carbon, o.reward_slo_miss, o.reward_latency_excess, o.reward_accuracy = (
         carbon,
         miss,
@@ -129,17 +135,18 @@ def reward(site: Any, o: Any) -> None:
 @inlined
 def commit(
     site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, servers: Any, known_at: Any, miss: Any, worlds: Any,
-    s: Any, o: Any, effect: tuple,
+    expected_ms: float, s: Any, o: Any, effect: tuple,
 ) -> None:  # fmt: skip
     """Write what the chosen placement changes; ``known_at`` and ``miss`` are by request (N + 1, B).
 
-    ``s`` and ``effect`` are what `serve` took and gave.
+    ``expected_ms`` is the latency that the device believed in, ``s`` and ``effect`` are what `serve` took and gave.
     """
     now, latency, node = e.issued_ms, o.latency_ms, nodes[b, p.node]
     passed, own_work, device_done, server = effect
     if p.remote == 1:
         link = links[b, p.link]
         link.free_ms = s.sent_ms
+        node.pending_mbps = _sent_mbps(s.payload_kb, s.upload_ms + s.recovery_ms)
         _believe_sending(link, now, s.payload_kb, worlds[b, site.row_believed_rate + p.link])
     else:
         e.device_free_ms = device_done
@@ -149,7 +156,7 @@ def commit(
     servers[b, server] = own_work
     node.position_ms = max(s.arrival_ms, node.position_ms)
     node.connection = s.connection
-    node.done_ms, node.pending_ms = now + latency, latency
+    node.done_ms, node.pending_ms, node.expected_ms = now + latency, latency, expected_ms
     e.tail_until_ms = s.tail_until_ms
     # A miss is known when the answer comes or the deadline passes, whichever is first.
     known_at[e.n, b] = now + min(latency, site.slo_ms)

@@ -32,7 +32,7 @@ PLACEMENT = _record(
 # One per scenario.
 SITE = _record(
     "slo_ms requests throttling slowdown time_constant_ms hot cool radio transmit_w tail_w tail_ms idle_w "
-    "weight_carbon weight_miss weight_excess weight_accuracy best_miou miss_budget",
+    "best_miou miss_budget",
     "marginal request_clock closed_loop links nodes placements row_rtt row_jitter row_ms_per_kb row_blocked row_path "
     "row_network_grid row_level row_grid row_believed row_believed_rate row_features features",
     _U,
@@ -41,16 +41,22 @@ SITE = _record(
 # One per episode.
 EPISODE = _record(
     "issued_ms previous_ms device_free_ms believed_device_ms heat throttled tail_until_ms spent_misses recent_miss "
-    "ambient",
+    "ambient service_factor weight_carbon weight_miss weight_excess weight_accuracy",
     "n next_known over row",
 )
 
-# One per episode and link: when it has sent what it was given, and when the device believes so.
-LINK = _record("free_ms believed_ms")
+# One per episode and link: when it has sent what it was given, and when the device believes so; what answers over it
+# have told: smoothed residual and its deviation, rate at which the newest answered request was sent, and when that was
+# placed.
+LINK = _record("free_ms believed_ms residual_ms deviation_ms sent_mbps sent_at_ms")
 
 # One per episode and node: when its own work was last counted, the connection's congestion state, the last request's
-# end and latency, and the last latency that the device has seen, with the time it saw it.
-NODE = _record("position_ms done_ms pending_ms answered_ms seen_ms phase_ms", "connection")
+# end and latency, and the last latency that the device has seen, with the time it saw it. Of the last request also what
+# the device expected of it, and the rate at which it was sent (0: not known); `residual_ms` belongs to the last answer.
+NODE = _record(
+    "position_ms done_ms pending_ms answered_ms seen_ms phase_ms expected_ms pending_mbps residual_ms",
+    "connection link",
+)
 
 # One per request on its way to a node: what `sending` found out. ``entry`` is what to look up next: the transfer
 # table's further round trips and next state, then the node history's wait and batch.
@@ -70,3 +76,7 @@ OUTCOME = _record(
 )
 
 LONG_AGO_MS = -1e9
+# A connection whose bytes nobody acknowledges for so long is given up and opened again (TCP_USER_TIMEOUT); the device's
+# own client asks its kernel for just this. Otherwise one that lived through an outage would stay silent for about as
+# long again, until its backed-off retransmission is due.
+GIVEN_UP_MS = 3000.0

@@ -71,6 +71,16 @@ def request_features(
         vector[answers + k] = node.seen_ms
         vector[ages + k] = (now - node.answered_ms) * S_PER_MS
     f = ages + site.nodes
+    for k in range(1, site.nodes):
+        vector[f + k - 1] = nodes[k].residual_ms
+    f += others
+    for i in range(site.links):
+        link = links[i]
+        vector[f] = link.residual_ms
+        vector[f + 1] = link.deviation_ms
+        vector[f + 2] = link.sent_mbps
+        vector[f + 3] = (now - link.sent_at_ms) * S_PER_MS
+        f += 4
     tail = e.tail_until_ms - now
     vector[f] = e.heat
     vector[f + 1] = e.throttled

@@ -10,7 +10,7 @@ from typing import Any
 
 from .compiling import inlined
 from .node_bank import TICK_MS
-from .records import JITTER_BITS, SERVICE_BITS
+from .records import GIVEN_UP_MS, JITTER_BITS, SERVICE_BITS
 from .units import S_PER_MS
 
 BINS_PER_KB = 4.0  # resolution of the look-up from payload to the transfer table's payload bin
@@ -36,8 +36,10 @@ def find_transfer(
     s.payload_kb, s.noise, s.entry = payload_kb, noise, 0
     if p.tcp == 1:
         node = nodes[b, p.node]
-        # After a long silence the connection starts afresh.
-        state = p.initial_state if e.issued_ms - node.position_ms > p.idle_reset_ms else node.connection
+        # After a long silence the connection starts afresh, and after an outage in which its bytes waited too long.
+        held_ms = worlds[b, site.row_blocked + p.link] - e.issued_ms
+        silent = e.issued_ms - node.position_ms > p.idle_reset_ms
+        state = p.initial_state if silent or held_ms > GIVEN_UP_MS else node.connection
         s.entry = p.recovery + 2 * (
             state * p.state_stride
             + integers[p.segment_bin + int(payload_kb * BINS_PER_KB)] * p.segment_stride

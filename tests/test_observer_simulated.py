@@ -127,12 +127,14 @@ class Episode:
         p = simulator.constants.placements[placement]
         latency_ms, missed = float(result.outcome.latency_ms[0]), bool(result.outcome.missed[0])
         done_ms = float(state.nodes.done_ms[0, p.node])
+        sending_ms = None
         if p.remote:
+            sending_ms = float(result.outcome.upload_ms[0]) + float(result.outcome.recovery_ms[0])
             sent_ms = float(state.links.free_ms[0, p.link])
             self._at(sent_ms, lambda: observer.sent(attempt, sent_ms))
         else:
             done_ms = float(state.episodes.device_free_ms[0])
-        self._at(done_ms, lambda: observer.answered(attempt, done_ms, latency_ms))
+        self._at(done_ms, lambda: observer.answered(attempt, done_ms, latency_ms, None, sending_ms))
         ended_ms = now_ms + latency_ms
         self._at(ended_ms, lambda: observer.finished(frame, ended_ms, missed))
         self.expected = result.observation[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...envs.errors import InputError
+from ...envs.records import GIVEN_UP_MS
 from ..interfaces import ErrorKind, ExecutorError
 from ..site_file import Server, Tls
 
@@ -19,12 +20,9 @@ MAX_MESSAGE_BYTES = (
 )  # our frames have less than 10 MB; given, because own arguments replace the client's
 CONNECT_MS = 3000  # for TCP, TLS and HTTP/2: four round trips of 600 ms, ten times the slowest profile's
 BACKOFF_MS = 1000  # at most, between two attempts; gRPC's own would grow to two minutes
-# A connection on which nothing is acknowledged for so long is given up by the kernel (TCP_USER_TIMEOUT). Without it
-# one that lived through an outage stays silent for about as long again, until its backed-off retransmission is due.
-SILENT_MS = 3000
 NEVER_MS = (
     2**31 - 2
-)  # no keepalive pings, which a Triton server punishes; only with this set is SILENT_MS heeded
+)  # no keepalive pings, which a Triton server punishes; only with this set is GIVEN_UP_MS heeded
 
 CHANNEL_ARGUMENTS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -33,7 +31,7 @@ CHANNEL_ARGUMENTS = (
     ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
     ("grpc.max_reconnect_backoff_ms", BACKOFF_MS),
     ("grpc.keepalive_time_ms", NEVER_MS),
-    ("grpc.keepalive_timeout_ms", SILENT_MS),
+    ("grpc.keepalive_timeout_ms", int(GIVEN_UP_MS)),
     # Two executors of one process must not share a connection by accident: closing one would close the other's.
     ("grpc.use_local_subchannel_pool", 1),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...envs.beliefs import believe_computing, believe_sending
+from ...envs.beliefs import believe_computing, believe_sending, sent_mbps
 from ...envs.records import LINK, LONG_AGO_MS, NODE
 from ...envs.schema import LOCAL, Scenario
 from .plain_records import plain_record
@@ -14,11 +14,16 @@ from .plain_records import plain_record
 class Attempt:
     """A request under way at one placement; made by `Observer.placed`."""
 
-    __slots__ = ("computing", "link", "node", "placed_ms", "placement", "sending")
+    __slots__ = (
+        "computing", "expected_ms", "link", "node", "payload_kb", "placed_ms", "placement", "sending",
+    )  # fmt: skip
 
-    def __init__(self, placement: int, placed_ms: float, link: int | None, node: int) -> None:
-        """It was given away just now."""
+    def __init__(
+        self, placement: int, placed_ms: float, link: int | None, node: int, payload_kb: float, expected_ms: float
+    ) -> None:  # fmt: skip
+        """It was given away just now; ``expected_ms`` is the latency that was believed in."""
         self.placement, self.placed_ms, self.link, self.node = placement, placed_ms, link, node
+        self.payload_kb, self.expected_ms = payload_kb, expected_ms
         self.sending, self.computing = link is not None, link is None
 
 
@@ -40,6 +45,8 @@ class Attempts:
         self.links = [plain_record(LINK) for _ in scenario.links]
         self.nodes = {(0, k): plain_record(NODE) for k in range(1 + len(scenario.nodes))}
         self.node_list = list(self.nodes.values())
+        for link in self.links:
+            link.sent_at_ms = LONG_AGO_MS
         for node in self.node_list:
             node.done_ms = node.answered_ms = LONG_AGO_MS
         episode.tail_until_ms = LONG_AGO_MS
@@ -52,11 +59,15 @@ class Attempts:
         self.link_of = [
             None if p.node == LOCAL else links.index(scenario.nodes[p.node].link) for p in scenario.placements
         ]
+        for k, number in zip(self._node_of, self.link_of, strict=True):
+            self.node_list[k].link = number or 0
 
-    def placed(self, now_ms: float, placement: int, payload_kb: float, believed: dict[int, float]) -> Attempt:
+    def placed(
+        self, now_ms: float, placement: int, payload_kb: float, believed: dict[int, float], expected_ms: float
+    ) -> Attempt:
         """A request is given to a placement; ``believed`` are the rows of this second."""
         e, number = self._episode, self.link_of[placement]
-        attempt = Attempt(placement, now_ms, number, self._node_of[placement])
+        attempt = Attempt(placement, now_ms, number, self._node_of[placement], payload_kb, expected_ms)
         if number is None:
             believe_computing(self._site, e, now_ms, believed[self._site.row_believed])
             self._computing += 1
@@ -81,7 +92,9 @@ class Attempts:
             if self._tail_of is attempt:
                 self._episode.tail_until_ms = now_ms + self._site.tail_ms
 
-    def ended(self, attempt: Attempt, now_ms: float, latency_ms: float | None) -> bool:
+    def ended(
+        self, attempt: Attempt, now_ms: float, latency_ms: float | None, sending_ms: float | None = None
+    ) -> bool:
         """It was answered, failed or was given up; whether it was the device that computed it until now."""
         self.sent(attempt, now_ms)
         computed, attempt.computing = attempt.computing, False
@@ -94,6 +107,10 @@ class Attempts:
             node = self.node_list[attempt.node]
             node.done_ms = now_ms
             node.pending_ms = now_ms - attempt.placed_ms if latency_ms is None else latency_ms
+            node.expected_ms, node.pending_mbps = (
+                attempt.expected_ms,
+                sent_mbps(attempt.payload_kb, sending_ms),
+            )
         return computed
 
     def keep_open(self, now_ms: float) -> None:

@@ -167,7 +167,10 @@ class Observer:
             placement: where it is executed (in shadow mode: not where the policy wanted).
             payload_kb: what it sends; of no account on the device.
         """
-        return self._attempts.placed(now_ms, placement, self._single_kb(payload_kb), self._view.believed)
+        expected_ms = float(self._single[placement])  # as the observation showed it
+        return self._attempts.placed(
+            now_ms, placement, self._single_kb(payload_kb), self._view.believed, expected_ms
+        )
 
     def sent(self, attempt: Attempt, now_ms: float) -> None:
         """An attempt's bytes have left; if that is not known, `answered` stands for it."""
@@ -179,6 +182,7 @@ class Observer:
         now_ms: float,
         latency_ms: float | None = None,
         service_ms: float | None = None,
+        sending_ms: float | None = None,
     ) -> None:
         """An attempt has ended: it was answered, failed or was given up; ending it twice changes nothing.
 
@@ -187,8 +191,9 @@ class Observer:
             now_ms: now.
             latency_ms: what it took; None: since it was placed. A failure shows as the time that it took to fail.
             service_ms: measured computing time of an answer on the device, alone.
+            sending_ms: how long its bytes took to leave, lost ones sent again; None: not known.
         """
-        if self._attempts.ended(attempt, now_ms, latency_ms) and service_ms is not None:
+        if self._attempts.ended(attempt, now_ms, latency_ms, sending_ms) and service_ms is not None:
             calibrated_ms = self._view.believed[self._site.row_believed + attempt.placement]
             self._throttle.served(now_ms, service_ms, calibrated_ms)
 
@@ -214,7 +219,7 @@ class Observer:
             now_ms = max(now_ms, e.issued_ms)
             if self._attempts.unanswered:
                 self._attempts.keep_open(now_ms)
-            self._budget.advance(self._site, self._attempts.node_list, now_ms)
+            self._budget.advance(self._site, self._attempts.links, self._attempts.node_list, now_ms)
         else:
             self._begun = True
             e.issued_ms = e.previous_ms = now_ms
