@@ -37,9 +37,6 @@ def site_record(scenario: Scenario, rows: RowLayout) -> np.recarray:
         s.radio, s.tail_ms = 1.0, radio.tail_s * MS_PER_S
         s.transmit_w, s.tail_w = radio.transmit_power_w, radio.tail_power_w
     s.idle_w = scenario.device.idle_power_w
-    weights = scenario.reward
-    s.weight_carbon, s.weight_miss = weights.carbon_per_mg, weights.slo_miss
-    s.weight_excess, s.weight_accuracy = weights.latency_excess_per_s, weights.accuracy_per_miou
     s.best_miou = max(p.accuracy_miou for p in scenario.placements)
     s.miss_budget = max(1.0, (1.0 - scenario.slo.quantile) * scenario.episode.requests)
     s.marginal = int(scenario.account == "marginal")

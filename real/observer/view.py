@@ -98,7 +98,7 @@ class ViewMaker:
         self.placement_names = [p.name for p in scenario.placements]
         self._zones = list(dict.fromkeys([scenario.device.zone, *(n.zone for n in scenario.nodes.values())]))
         self._places = [_Place(scenario, p, levels) for p in scenario.placements]
-        self._wishes = {f"wish_{k}": float(v) for k, v in scenario.wishes.model_dump().items()}
+        self._wishes = scenario.wishes.features
 
     def make(self, snapshot: ProbeSnapshot, zones: Mapping[str, ZoneReading], now_ms: float) -> SecondView:
         """Make the view of this moment.
