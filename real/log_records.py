@@ -16,7 +16,10 @@ from typing import Any, ClassVar, Literal
 
 from ..envs.errors import InputError
 
-LOG_SCHEMA = "carbonpilot/log/1"
+LOG_SCHEMA = "carbonpilot/log/2"
+# Read as well: in schema 1 a frame that could not be charged has zeros where there are nulls now.
+READ_SCHEMAS = ("carbonpilot/log/1", LOG_SCHEMA)
+NOT_CHARGED = "unknown: the account failed"  # `FrameRecord.energy_basis` of such a frame
 Mode = Literal["shadow", "active"]
 
 
@@ -105,8 +108,9 @@ class FrameRecord:
         overhead_ms: latency less executors' time and waiting for them.
         compute_energy_j ... carbon_mg_attributional: as in `envs.outcome.Outcome`, over all attempts; believed from the
             site's calibration and the windows of the meters (``energy_basis``). A call that was given up is charged in
-            full, because servers go on computing; one that found no server costs nothing.
-        energy_basis: "calibrated", or "calibrated and corrected by METER".
+            full, because servers go on computing; one that found no server costs nothing. All are None where the
+            account itself failed.
+        energy_basis: "calibrated", or "calibrated and corrected by METER"; `NOT_CHARGED` where the account failed.
         carbon_g_per_kwh: intensity used, by node ("local" is the device) and, as "network of LINK", of what powers a
             link's network; None where unknown, and so is carbon then.
         accuracy_miou: of the placement executed.
@@ -131,14 +135,14 @@ class FrameRecord:
     missed: bool
     decision_us: float
     overhead_ms: float | None
-    compute_energy_j: float
-    radio_energy_j: float
-    network_energy_j: float
-    server_energy_j: float
-    device_idle_energy_j: float
-    server_idle_energy_j: float
-    energy_j_marginal: float
-    energy_j_attributional: float
+    compute_energy_j: float | None
+    radio_energy_j: float | None
+    network_energy_j: float | None
+    server_energy_j: float | None
+    device_idle_energy_j: float | None
+    server_idle_energy_j: float | None
+    energy_j_marginal: float | None
+    energy_j_attributional: float | None
     carbon_mg_marginal: float | None
     carbon_mg_attributional: float | None
     energy_basis: str
@@ -221,6 +225,12 @@ class EventRecord:
     detail: str
 
 
+# Fields of a frame that hold what it was charged with.
+CHARGED = tuple(
+    f.name
+    for f in fields(FrameRecord)
+    if f.name.endswith("_energy_j") or f.name.startswith(("energy_j_", "carbon_mg_"))
+)
 Record = Header | FrameRecord | WorldRecord | EnergyRecord | EventRecord
 _KINDS: dict[str, type] = {r.kind: r for r in (Header, FrameRecord, WorldRecord, EnergyRecord, EventRecord)}
 
@@ -251,14 +261,16 @@ def from_line(line: str, where: str = "log") -> Record:
         raise InputError(
             f"{where}: a {kind.kind} line with unknown or missing keys: {', '.join(sorted(missing))}"
         )
-    if kind is Header and content["schema"] != LOG_SCHEMA:
-        raise InputError(f"{where}: expected schema {LOG_SCHEMA}, got {content['schema']!r}")
+    if kind is Header and content["schema"] not in READ_SCHEMAS:
+        raise InputError(f"{where}: expected schema {' or '.join(READ_SCHEMAS)}, got {content['schema']!r}")
     return _nested(kind, content)
 
 
 def _nested(kind: type, content: dict[str, Any]) -> Any:
     if kind is FrameRecord:
         content["attempts"] = [Attempt(**a) for a in content["attempts"]]
+        if content["energy_basis"] == NOT_CHARGED:  # schema 1 wrote zeros, which are no measurement
+            content.update(dict.fromkeys(CHARGED))
     if kind is WorldRecord:
         for key, part in (("links", LinkRecord), ("loads", LoadRecord), ("zones", ZoneRecord)):
             content[key] = {name: part(**values) for name, values in content[key].items()}

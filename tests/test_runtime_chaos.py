@@ -18,7 +18,7 @@ from carbonpilot.real.clock import SystemClock
 from carbonpilot.real.feeds import BackgroundFeed, GbCarbonIntensity
 from carbonpilot.real.feeds.mock import MockGrid
 from carbonpilot.real.interfaces import ExecutorError
-from carbonpilot.real.log_records import EventRecord, FrameRecord, WorldRecord, read_log
+from carbonpilot.real.log_records import CHARGED, NOT_CHARGED, EventRecord, FrameRecord, WorldRecord, read_log
 from carbonpilot.real.runtime import log_files as files_module
 from carbonpilot.real.runtime.feeds import SiteFeeds
 
@@ -292,8 +292,9 @@ def test_errors_of_our_own_code_end_no_run(lab, caplog, monkeypatch):
     asyncio.run(go())
     records = lab.check_counts(43)
     assert {r.executed for r in records} == {"edge-b0"}
-    assert records[-1].energy_basis == "unknown: the account failed"
-    assert records[-1].carbon_mg_marginal is None
+    assert records[-1].energy_basis == NOT_CHARGED
+    assert [getattr(records[-1], name) for name in CHARGED] == [None] * 10
+    assert [getattr(records[0], name) is None for name in CHARGED[:-2]] == [False] * 8
     assert lab.run.faults > 40
     assert "Traceback" in caplog.text
 

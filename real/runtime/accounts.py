@@ -50,16 +50,16 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Charge:
-    """Energy (J) and carbon (mg) of a frame; fields as in `log_records.FrameRecord`."""
+    """Energy (J) and carbon (mg) of a frame, None what is not known; fields as in `log_records.FrameRecord`."""
 
-    compute_energy_j: float
-    radio_energy_j: float
-    network_energy_j: float
-    server_energy_j: float
-    device_idle_energy_j: float
-    server_idle_energy_j: float
-    energy_j_marginal: float
-    energy_j_attributional: float
+    compute_energy_j: float | None
+    radio_energy_j: float | None
+    network_energy_j: float | None
+    server_energy_j: float | None
+    device_idle_energy_j: float | None
+    server_idle_energy_j: float | None
+    energy_j_marginal: float | None
+    energy_j_attributional: float | None
     carbon_mg_marginal: float | None
     carbon_mg_attributional: float | None
 

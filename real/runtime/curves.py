@@ -24,7 +24,7 @@ class _Point:
     fell_back: bool
     decision_us: float
     overhead_ms: float | None
-    energy_j: float
+    energy_j: float | None
     carbon_mg: float | None
 
 
@@ -75,17 +75,19 @@ def _values(points: list[_Point]) -> dict[str, float]:
     """The curves' values over some frames; what is not known of any of them is left out."""
     count = len(points)
     latencies = [p.latency_ms for p in points if p.latency_ms is not None]
+    energy = [p.energy_j for p in points if p.energy_j is not None]
     carbon = [p.carbon_mg for p in points if p.carbon_mg is not None]
     overhead = [p.overhead_ms for p in points if p.overhead_ms is not None]
     values = {
         "slo/miss_rate": sum(p.missed for p in points) / count,
-        "energy/j_per_frame": sum(p.energy_j for p in points) / count,
         "decisions/by_policy": sum(p.by_policy for p in points) / count,
         "decisions/fallbacks": sum(p.fell_back for p in points) / count,
         "decisions/decision_us": quantile([p.decision_us for p in points], 0.5),
     }
     if latencies:
         values.update({f"latency/p{q}_ms": quantile(latencies, q / 100) for q in (50, 95, 99)})
+    if energy:
+        values["energy/j_per_frame"] = sum(energy) / len(energy)
     if carbon:
         values["carbon/mg_per_frame"] = sum(carbon) / len(carbon)
     if overhead:

@@ -76,7 +76,12 @@ class Metrics:
             "carbonpilot_carbon_milligrams", "Carbon charged to frames.", ["account"], registry=registry
         )
         self._unknown = Counter(
-            "carbonpilot_frames_of_unknown_carbon", "Frames whose grid was not known.", registry=registry
+            "carbonpilot_frames_of_unknown_carbon",
+            "Frames whose grid was not known, or that could not be charged.",
+            registry=registry,
+        )
+        self._uncharged = Counter(
+            "carbonpilot_frames_of_unknown_energy", "Frames that could not be charged.", registry=registry
         )
         self._decision = Histogram(
             "carbonpilot_decision_seconds", "Telemetry read to placement chosen.",
@@ -113,8 +118,10 @@ class Metrics:
             self._attempts.labels(attempt.placement, attempt.error or "answered").inc()
         for term in ENERGY_TERMS:
             joules = getattr(record, f"{term}_energy_j")
-            if joules > 0:
+            if joules is not None and joules > 0:
                 self._energy.labels(term).inc(joules)
+        if record.energy_j_marginal is None:
+            self._uncharged.inc()
         if record.carbon_mg_marginal is None:
             self._unknown.inc()
         else:

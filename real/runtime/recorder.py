@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ...envs.schema import LOCAL, Scenario
 from ...envs.units import BYTES_PER_KB
-from ..log_records import FrameRecord, Record
+from ..log_records import CHARGED, NOT_CHARGED, FrameRecord, Record
 from .accounts import Accounts, Charge
 from .frame_record import frame_record
 from .meters import Meters
@@ -15,7 +15,7 @@ from .story import Story
 from .world import World
 
 log = logging.getLogger(__name__)
-NOTHING = Charge(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, None)  # where the account itself failed
+UNKNOWN = Charge(**dict.fromkeys(CHARGED))  # where the account itself failed
 
 
 class FrameRecorder:
@@ -61,7 +61,7 @@ class FrameRecorder:
         except Exception:
             self.faults += 1
             log.exception("Frame %d could not be charged; its line says so.", story.number)
-            charge, basis = NOTHING, "unknown: the account failed"
+            charge, basis = UNKNOWN, NOT_CHARGED
         record = frame_record(
             story,
             run_began_s=self._began_s,

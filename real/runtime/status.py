@@ -47,7 +47,7 @@ class Status:
         self._recent: deque[FrameRecord] = deque(maxlen=RECENT)
         self._lock = threading.Lock()  # held for one append or one copy
         self._spent_mg = self._energy_j = 0.0
-        self._of_unknown_carbon = 0
+        self._of_unknown_carbon = self._of_unknown_energy = 0
         self.missed = 0  # frames above the objective or without a result
 
     def take(self, record: FrameRecord) -> None:
@@ -56,7 +56,10 @@ class Status:
         with self._lock:
             self._recent.append(light)  # without what the page does not show: 300 frames are kept
         self.missed += record.missed
-        self._energy_j += record.energy_j_marginal
+        if record.energy_j_marginal is None:
+            self._of_unknown_energy += 1
+        else:
+            self._energy_j += record.energy_j_marginal
         if record.carbon_mg_marginal is None:
             self._of_unknown_carbon += 1
         else:
@@ -134,6 +137,7 @@ class Status:
             "spent_mg": round(self._spent_mg, 3),
             "energy_j": round(self._energy_j, 3),
             "frames_of_unknown_carbon": self._of_unknown_carbon,
+            "frames_of_unknown_energy": self._of_unknown_energy,
             "saved": saved,
         }
 

@@ -131,7 +131,8 @@ function show(s) {
     ["frames", String(f.offered), f.answered + " answered, " + f.in_flight + " under way, " + f.overloaded
       + " turned away"],
     ["carbon charged", number(s.carbon.spent_mg, 1, "mg"), number(s.carbon.energy_j, 0, "J")
-      + (s.carbon.frames_of_unknown_carbon ? "; unknown for " + s.carbon.frames_of_unknown_carbon + " frames" : "")],
+      + (s.carbon.frames_of_unknown_carbon ? "; unknown for " + s.carbon.frames_of_unknown_carbon + " frames" : "")
+      + (s.carbon.frames_of_unknown_energy ? ", energy for " + s.carbon.frames_of_unknown_energy : "")],
     ...Object.entries(s.carbon.saved).map(([name, saved]) => [
       (shadow ? "would save against " : "saved against ") + name,
       saved.frames ? number(saved.saved_mg, 1, "mg") : "unknown",

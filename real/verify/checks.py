@@ -46,8 +46,9 @@ def placement_checks(scenario: Scenario, totals: Iterable[Comparison]) -> list[C
         found.append(_check(service, f"mean latency of {c.placement}", c.mean_ms, "ms", MEAN_SHARE))
         if c.count >= LEAST_FOR_P95:
             found.append(_check(service, f"p95 latency of {c.placement}", c.p95_ms, "ms", P95_SHARE))
-        energy = f"{part}.active_energy_j"
-        found.append(_check(energy, f"energy of {c.placement}", c.energy_j, "J", ENERGY_SHARE))
+        if c.energy_j is not None:
+            energy = f"{part}.active_energy_j"
+            found.append(_check(energy, f"energy of {c.placement}", c.energy_j, "J", ENERGY_SHARE))
     return found
 
 

@@ -78,7 +78,7 @@ class Comparison:
         basis: where loss and rate came from, "calibrated" or another (`link_truth.LinkTruth`).
         count: requests.
         mean_ms, p50_ms, p95_ms: latency.
-        energy_j: marginal energy of a request, mean.
+        energy_j: marginal energy of a request, mean of those that were charged; None where none was.
     """
 
     placement: str
@@ -88,7 +88,7 @@ class Comparison:
     mean_ms: Figure
     p50_ms: Figure
     p95_ms: Figure
-    energy_j: Figure
+    energy_j: Figure | None
 
     @property
     def judged(self) -> bool:
@@ -109,13 +109,14 @@ def comparison(
     Args:
         placement, condition, basis: see `Comparison`.
         chosen: which requests (N,).
-        latency_ms, energy_j: measured (N,) and predicted (N, B).
+        latency_ms, energy_j: measured (N,), NaN where unknown, and predicted (N, B).
     """
     count = int(chosen.sum())
     if not count:
         return None
     latency = latency_ms[0][chosen], latency_ms[1][chosen]
-    energy = energy_j[0][chosen], energy_j[1][chosen]
+    charged = chosen & ~np.isnan(energy_j[0])
+    energy = energy_j[0][charged], energy_j[1][charged]
     return Comparison(
         placement,
         condition,
@@ -124,5 +125,5 @@ def comparison(
         figure(*latency, np.mean),
         figure(*latency, p50),
         figure(*latency, p95),
-        figure(*energy, np.mean),
+        figure(*energy, np.mean) if charged.any() else None,
     )

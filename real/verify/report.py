@@ -86,7 +86,7 @@ def _energy_table(totals: list[Comparison]) -> Any:
     for heading in ("placement", "as the run counted", "predicted", "error"):
         table.add_column(heading)
     for c in totals:
-        table.add_row(c.placement, *_cells(c.energy_j))
+        table.add_row(c.placement, *(("unknown", "", "") if c.energy_j is None else _cells(c.energy_j)))
     return table
 
 
@@ -146,7 +146,9 @@ def _comparison(c: Comparison) -> dict[str, Any]:
     return {**head, "judged": c.judged, **figures}
 
 
-def _figure(f: Figure) -> dict[str, Any]:
+def _figure(f: Figure | None) -> dict[str, Any] | None:
+    if f is None:
+        return None
     error = f.relative_error
     return {
         "measured": f.measured,
@@ -165,10 +167,11 @@ def _policies(found: Verification) -> dict[str, Any]:
     share = np.bincount(r.placement, minlength=len(names)) / len(r)
     slo = found.scenario.slo.latency_ms
     carbon = None if np.isnan(r.carbon_mg).any() else _one(float(r.carbon_mg.mean()))
+    joules = r.energy_j[~np.isnan(r.energy_j)]
     out: dict[str, Any] = {
         "as-run": {
             "carbon_mg_per_request": carbon,
-            "energy_j_per_request": _one(float(r.energy_j.mean())),
+            "energy_j_per_request": _one(float(joules.mean())) if joules.size else None,
             **{f"latency_p{q}_ms": _one(float(np.quantile(r.latency_ms, q / 100))) for q in (50, 95, 99)},
             "slo_miss_rate": _one(float((r.latency_ms > slo).mean())),
             "placement_share": dict(zip(names, share.tolist(), strict=True)),

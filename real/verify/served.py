@@ -28,7 +28,8 @@ class Served:
         arrival_ms: when the call that answered began; the frame's issue, unless other things were tried first.
         latency_ms: from there to the result.
         payload_kb: what offloading it sends.
-        energy_j, carbon_mg: marginal, as the run accounted for it; carbon is NaN where the grid was unknown.
+        energy_j, carbon_mg: marginal, as the run accounted for it; NaN where the account failed, carbon also where
+            the grid was unknown.
         second: the frame was answered by a second call, after a failure, a deadline, or beside another.
         unanswered: frames without any result.
         failed: calls that gave no result.
@@ -74,7 +75,7 @@ def served(frames: list[FrameRecord], placements: list[str], where: str) -> Serv
                 began,
                 frame.issued_ms + frame.latency_ms - began,
                 frame.payload_kb,
-                frame.energy_j_marginal,
+                np.nan if frame.energy_j_marginal is None else frame.energy_j_marginal,
                 np.nan if frame.carbon_mg_marginal is None else frame.carbon_mg_marginal,
                 len(frame.attempts) > 1,
             )

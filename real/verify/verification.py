@@ -215,6 +215,10 @@ def _notes(
             f"{int(requests.second.sum())} frames were answered by a second call (failure, deadline or hedge): "
             "they are played where they were answered, but not judged."
         )
+    if (uncharged := int(np.isnan(requests.energy_j).sum())) > 0:
+        notes.append(
+            f"{uncharged} frames could not be charged (an error of the run's own account): their energy is unknown."
+        )
     silent = sum(s.unmeasured_s for s in stretches)
     if silent:
         notes.append(f"{silent} s have no line about the world; each takes over the second before it.")
