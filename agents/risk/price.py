@@ -29,6 +29,8 @@ from .parameters import complete_price
 Floats = npt.NDArray[np.floating]
 
 STEEPEST = 60.0  # exp of more overflows single precision
+# Misses are whole numbers, and shares of them are not exact in single precision: this near to whole is whole.
+WHOLE = 1e-3
 # What belongs to the request; behind it come carbon and load of each placement.
 _REQUEST = (
     "device_carbon_g_per_kwh",
@@ -77,7 +79,7 @@ class Price:
         self._tail_mg_per_s = np.float32(tail_w * MG_PER_J_PER_G_PER_KWH)  # at 1 g/kWh
         self._hot = None if throttling is None else np.float32(throttling.hot_utilisation)
         self._p = {name: np.asarray(value, np.float32) for name, value in self.parameters.items()}
-        self._one = self._constants() if all(p.ndim == 0 for p in self._p.values()) else None
+        self._one = self.constants() if all(p.ndim == 0 for p in self._p.values()) else None
         self._output = np.empty(len(places), np.float32)
 
     def scores(self, observation: Floats, logits: Floats) -> Floats:
@@ -108,7 +110,7 @@ class Price:
         odds = logits.tolist()
         v = (observation[self._columns] * self._scales).tolist()
         grid, tail_s, heat, throttled, spent, progress, wish_carbon, wish_latency, wish_accuracy = v[:9]
-        if (1.0 - spent) * c.allowed_misses < c.shield_misses:
+        if (1.0 - spent) * c.allowed_misses < c.shield_misses - WHOLE:
             return odds
         dearer = c.log_carbon_span * (1.0 - wish_carbon)
         steepness = c.budget_gain * (spent - c.planned_start - c.planned_slope * progress)
@@ -129,7 +131,7 @@ class Price:
     def shielded(self, observation: Floats) -> npt.NDArray[np.bool_]:
         """Whether so few misses are left that only the risk counts: () for (F,), (B,) for (B, F)."""
         spent = observation[..., self._columns[_SPENT]] * self._scales[_SPENT]
-        return (1 - spent) * self._allowed_misses < self._p["shield_misses"]
+        return (1 - spent) * self._allowed_misses < self._p["shield_misses"] - np.float32(WHOLE)
 
     def _scores_batch(self, observations: Floats, logits: Floats) -> Floats:
         self._check(observations, logits)
@@ -178,7 +180,8 @@ class Price:
         if logits.shape != expected:
             raise InputError(f"Logits: expected shape {expected}, got {logits.shape}.")
 
-    def _constants(self) -> _One:
+    def constants(self) -> Constants:
+        """All that a single decision needs, in plain numbers; a bundle's card holds them."""
         p, count = {name: float(value) for name, value in self._p.items()}, len(self._remote)
         first = len(_REQUEST)
         placements = tuple(
@@ -193,7 +196,7 @@ class Price:
             for i, remote in enumerate(self._remote)
         )
         cold = self._hot is None
-        return _One(
+        return Constants(
             allowed_misses=float(self._allowed_misses),
             shield_misses=p["shield_misses"],
             budget_gain=p["budget_gain"],
@@ -213,7 +216,7 @@ class Price:
         )
 
 
-class _One(NamedTuple):
+class Constants(NamedTuple):
     """The constants of a single decision.
 
     ``placements`` holds for each: where its carbon and its node's load stand among the values looked up, the factor on
