@@ -20,7 +20,6 @@ from ..envs.validation import validated
 from .training_settings import SETTINGS, TrainingConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "train"
-SCHEMA = "carbonpilot/train/1"
 
 
 def load_training_config(
@@ -67,15 +66,14 @@ def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
 @functools.cache
 def _file_of(algo: str) -> type[Strict]:
     """The record of an algorithm's file; a section of ``scenarios`` is complete once laid over ``default``."""
-    kind = SETTINGS[algo]
-    return create_model(
-        "SettingsFile",
-        __base__=Strict,
-        schema_version=(Literal[SCHEMA], Field(alias="schema")),  # pyright: ignore[reportInvalidTypeForm]
-        algorithm=(Literal[algo], ...),  # pyright: ignore[reportInvalidTypeForm]
-        default=(kind, ...),
-        scenarios=(dict[str, kind], ...),
-    )
+    kind: Any = SETTINGS[algo]
+    fields: dict[str, Any] = {
+        "schema_version": (Literal["carbonpilot/train/1"], Field(alias="schema")),
+        "algorithm": (Literal[algo], ...),  # pyright: ignore[reportInvalidTypeForm]
+        "default": (kind, ...),
+        "scenarios": (dict[str, kind], ...),
+    }
+    return create_model("SettingsFile", __base__=Strict, **fields)
 
 
 def _read(algo: str, path: Path) -> Any:

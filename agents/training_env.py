@@ -34,7 +34,7 @@ class CheckedEnv(VecEnvWrapper):
             raise CarbonPilotError(f"The reward of environment {_first(~np.isfinite(reward))} is no number.")
         return self._checked(observation), reward, done, info
 
-    def _checked(self, observation: F32) -> F32:
+    def _checked(self, observation: Any) -> F32:
         finite = np.isfinite(observation)
         if not finite.all():
             names = self.venv.simulator.table.names
@@ -98,7 +98,7 @@ class PricedMisses(VecEnvWrapper):
         self._site, self._scale, self._constraint = site, np.float32(scale), constraint
         index = site.simulator.table.index
         self._spent, self._progress = index["slo_budget_spent"], index["progress"]
-        self._before: F32 = np.zeros((0, 0), np.float32)
+        self._before: Any = None
         self.costs: F32 | None = None
         self.rest: F32 = np.zeros(site.num_envs, np.float32)
 
@@ -164,5 +164,5 @@ def training_env(
     return VecFrameStack(env, settings.stack) if settings.stack > 1 else env
 
 
-def _first(wrong: npt.NDArray[np.bool_]) -> int:
+def _first(wrong: Any) -> int:
     return int(np.flatnonzero(wrong)[0])
