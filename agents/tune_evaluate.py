@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..envs.errors import InputError
 from ..envs.schema import Scenario
 from ..envs.simulator import Simulator
-from ..envs.tape import Part, Tape, draw_tape
+from ..envs.tape import TAPE_ARRAYS, Part, Tape, draw_tape
 from .policy import Policy
 from .rule_parameters import RULE_NAMES, make_rule
 
@@ -156,8 +156,7 @@ class _SideBySide:
 
 def _laid_out(tape: Tape, times: int) -> Tape:
     """A tape of T episodes as one of times x T, the whole set repeated."""
-    names = ("rows", "arrivals_ms", "payload_kb", "words", "phase_ms", "ambient", "valid_rows")
-    columns = {name: getattr(tape, name) for name in names}
+    columns = {name: getattr(tape, name) for name in TAPE_ARRAYS}
     repeated: Any = {
         name: None if value is None else np.concatenate([value] * times, axis=-1)
         for name, value in columns.items()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from .errors import nearest
@@ -36,6 +38,7 @@ from .schema_nodes import (
     Service,
     Throttling,
 )
+from .schema_shift import Shift
 from .schema_zones import ConstantZone, GeneratedZone, SameZone, TraceZone, Zone
 
 SCHEMA_VERSION = "carbonpilot/scenario/1"
@@ -44,7 +47,7 @@ __all__ = [
     "LOCAL", "SCHEMA_VERSION", "Arrivals", "Background", "Batching", "Burst", "ClosedLoop",
     "ConstantZone", "Device", "Episode", "Fraction", "GeneratedLink", "GeneratedZone", "Link",
     "LinkCondition", "LinkPhase", "LinkSource", "LoadPhase", "Node", "NonNegative", "Payload", "Percent", "Periodic",
-    "PhasedLink", "Placement", "Poisson", "Positive", "Radio", "RewardWeights", "SameZone", "Scenario",
+    "PhasedLink", "Placement", "Poisson", "Positive", "Radio", "RewardWeights", "SameZone", "SampledWishes", "Scenario",
     "Service", "Slo", "Strict", "SwitchedLink", "Telemetry", "Throttling", "TraceArrivals", "TraceLink", "TraceZone",
     "Transfer", "UplinkRange", "Wishes", "Zone",
 ]  # fmt: skip
@@ -112,6 +115,7 @@ class Payload(Strict):
 
     low_kb: NonNegative
     high_kb: NonNegative
+    episode_share: Fraction | None = None  # an episode's sizes span this share of the range, anywhere in it
 
     @model_validator(mode="after")
     def _order(self) -> Payload:
@@ -145,12 +149,33 @@ class RewardWeights(Strict):
     accuracy_per_miou: NonNegative
 
 
+class SampledWishes(Strict):
+    """Another position of the dial for every episode, for agents that shall know all of them."""
+
+    presets_share: Fraction  # of the episodes: these have a preset or the scenario's own position
+
+
 class Wishes(Strict):
-    """Default setting of the operator's dial."""
+    """A position of the operator's dial (`dial.py` says what it means); the ``reward`` holds at the scenario's own."""
 
     carbon: Fraction
     latency: Fraction
     accuracy: Fraction
+    sampled: SampledWishes | None = None  # absent: the dial stands still
+
+    @property
+    def vector(self) -> npt.NDArray[np.float64]:
+        """Wishes for carbon, latency and accuracy (3,)."""
+        return np.array([self.carbon, self.latency, self.accuracy])
+
+    @property
+    def features(self) -> dict[str, float]:
+        """The wishes by the names that they have in the observation."""
+        return {
+            "wish_carbon": self.carbon,
+            "wish_latency": self.latency,
+            "wish_accuracy": self.accuracy,
+        }
 
 
 class Scenario(Strict):
@@ -176,6 +201,8 @@ class Scenario(Strict):
     zones: Annotated[dict[str, Zone], Field(min_length=1)]
     placements: Annotated[list[Placement], Field(min_length=1, max_length=32)]
     telemetry: Telemetry
+    shift: Shift | None = None  # how the truth departs from all of the above; absent: it does not
+    held_out_from: str | None = None  # for evaluation only: the scenario that is trained on instead
 
     @model_validator(mode="after")
     def _references(self) -> Scenario:
@@ -206,6 +233,8 @@ class Scenario(Strict):
                     )
             elif p.batched_energy_j is not None:
                 raise ValueError(f"placements.{i}.batched_energy_j: the device does not batch")
+        if self.shift is not None and self.shift.rate_factor and isinstance(self.arrivals, ClosedLoop):
+            raise ValueError("shift.rate_factor: a closed loop has no rate of its own; leave it out")
         return self
 
 

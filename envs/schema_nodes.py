@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from .schema_base import Fraction, NonNegative, Percent, Positive, Strict, check_order
+from .schema_shift import Availability
 
 
 class Batching(Strict):
@@ -67,6 +68,7 @@ class Node(Strict):
     idle_power_w: NonNegative
     batching: Batching | None = None
     background: Background | None = None
+    availability: Availability | None = None  # absent: the node is there in every episode
 
 
 class Throttling(Strict):

@@ -108,6 +108,8 @@ class Simulator:
             self._helper = HelperThread(batch, ABREAST, len(table))
         self._all_allowed = np.ones((batch, len(self.placement_names)), dtype=bool)
         self._all_allowed.flags.writeable = False
+        self._allowed = self._all_allowed
+        self._rows = np.arange(batch)
 
     def reset(self, seeds: npt.ArrayLike, overwrite: bool = False) -> npt.NDArray[np.float32]:
         """Start fresh episodes.
@@ -145,6 +147,8 @@ class Simulator:
     def _look(self) -> npt.NDArray[np.float32]:
         """Bind tape and state to the compiled functions and encode the waiting requests (B, F)."""
         t, c = self.tape, self.constants
+        self._allowed = self._all_allowed if t.allowed is None else np.ascontiguousarray(t.allowed.T)
+        self._allowed.flags.writeable = False
         arrivals = np.zeros((1, 1)) if t.arrivals_ms is None else t.arrivals_ms
         tape = (t.rows, arrivals, t.payload_kb, t.words, t.valid_rows, t.warmup)
         # Fixed types: compiled code is called without looking at them again.
@@ -161,14 +165,20 @@ class Simulator:
         return out
 
     def preview(self) -> list[Outcome]:
-        """What each placement would give the waiting requests now; nothing changes."""
-        outcomes = []
+        """What each placement would give the waiting requests now; nothing changes.
+
+        A placement that the mask forbids gives what the device gives, as in `step`.
+        """
+        outcomes: list[Outcome] = []
         for a in range(len(self.placement_names)):
             records = np.zeros(self.batch, OUTCOME)
             filled = (
                 records if COMPILED else records.view(np.recarray)
             )  # plain Python needs the fields as attributes
             _compiled_preview(*self._preview_arguments, a, filled)
+            if self.tape.allowed is not None:
+                forbidden = ~self._allowed[:, a]
+                records[forbidden] = outcomes[0].records[forbidden] if outcomes else records[forbidden]
             outcomes.append(Outcome(records))
         return outcomes
 
@@ -176,10 +186,13 @@ class Simulator:
         """Place the waiting request of every episode and return what follows, in fresh arrays.
 
         Args:
-            actions: placements (B,), integers. Every episode must have a waiting request.
+            actions: placements (B,), integers. Every episode must have a waiting request. Where the mask forbids a
+                placement, the device does the work, as in the runtime; the outcome's ``placement`` says so.
         """
         actions = np.ascontiguousarray(actions, dtype=np.int64).reshape(-1)  # compiled code knows no strides
         self._check(actions)
+        if self.tape.allowed is not None:
+            actions = np.where(self._allowed[self._rows, actions], actions, 0)
         records = np.empty(self.batch, OUTCOME)
         observation = np.empty(self._shape, dtype=np.float32)
         truncated = np.empty(self.batch, dtype=np.bool_)
@@ -209,6 +222,7 @@ class Simulator:
     def masks(self) -> npt.NDArray[np.bool_]:
         """Allowed placements (B, P), read-only; local always is.
 
-        Every placement is reachable so far: a stalled link shows in telemetry, not in the mask.
+        A node that is absent in an episode (`availability`) forbids its placements; a stalled link shows in telemetry,
+        not in the mask.
         """
-        return self._all_allowed
+        return self._allowed

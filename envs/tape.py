@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .compiling import compiled
+from .dial import episode_weights
 from .errors import InputError
 from .link_sources import LinkRows, blocked_until_ms, draw_link, require_traces
 from .node_loads import draw_load
 from .records import NOISE_BITS
 from .schema import LOCAL, ClosedLoop, Periodic, Poisson, Scenario, TraceArrivals
+from .shifts import allowed_placements, draw_factor, lowest_rate_factor, shifted_links
 from .site import Site
 from .streams import Stream, episode_keys, mix64, salt
 from .telemetry import fill_telemetry
@@ -29,6 +31,11 @@ from .zone_sources import draw_zones
 
 Part = Literal["training", "evaluation"]
 WARMUP_ROWS = 10  # seconds of telemetry before the first request
+# What a tape holds by episode, the last axis; some of it may be None.
+TAPE_ARRAYS = (
+    "rows", "arrivals_ms", "payload_kb", "words", "phase_ms", "ambient", "valid_rows", "service_factor", "allowed",
+    "weights",
+)  # fmt: skip
 CLOSED_LOOP_MEAN_MS = 500.0  # a closed loop's rows reach this far per request; slower ends the episode
 
 
@@ -46,6 +53,9 @@ class Tape:
         ambient: hidden offset of the device's heat (B,) float64.
         valid_rows: rows before a trace ended (B,).
         warmup: rows that lie before time zero.
+        service_factor: true over believed service time of the device (B,); None: one.
+        allowed: placements whose node is there (P, B); None: all.
+        weights: of the reward's terms (4, B), in the order of `RewardWeights`; None: the scenario's.
     """
 
     rows: F32
@@ -56,10 +66,19 @@ class Tape:
     ambient: npt.NDArray[np.float64]
     valid_rows: npt.NDArray[np.int64]
     warmup: int
+    service_factor: F32 | None = None
+    allowed: npt.NDArray[np.bool_] | None = None
+    weights: npt.NDArray[np.float64] | None = None
+
+    def of_columns(self, columns: npt.NDArray | slice) -> Tape:
+        """The episodes with the given numbers, each as often as it is named, in fresh arrays or views."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in TAPE_ARRAYS}
+        picked = {n: None if v is None else np.ascontiguousarray(v[..., columns]) for n, v in arrays.items()}
+        return Tape(**picked, warmup=self.warmup)  # type: ignore[arg-type]
 
     def copy_columns(self, source: Tape, columns: npt.NDArray) -> None:
         """Replace some episodes by those of another tape of the same site."""
-        for name in ("rows", "arrivals_ms", "payload_kb", "words", "phase_ms", "ambient", "valid_rows"):
+        for name in TAPE_ARRAYS:
             mine = getattr(self, name)
             if mine is not None:
                 mine[..., columns] = getattr(source, name)
@@ -100,6 +119,7 @@ def draw_tape(
             name: draw_link(link.source, Stream(keys, f"link:{name}"), count, warmup, part, traces_dir)
             for name, link in scenario.links.items()
         }
+        links = shifted_links(scenario, keys, links)
         # Rows that nothing fills are zero on every tape of the site.
         rows = np.zeros((site.rows.count, count, batch), dtype=np.float32) if worn is None else worn.rows
         zones, loads = drawn_zones.result(), drawn_loads.result()
@@ -122,6 +142,9 @@ def draw_tape(
         if links
         else np.full(batch, count),
         warmup=warmup,
+        service_factor=draw_factor(scenario, "device_service_factor", keys),
+        allowed=allowed_placements(scenario, keys),
+        weights=episode_weights(scenario, keys),
     )
 
 
@@ -141,8 +164,8 @@ def _of_requests(
     """Issue times, payloads and noise words: what a tape holds by request."""
     words = None if worn is None else worn.words
     return (
-        _arrivals(scenario, Stream(keys, "arrivals"), requests, part, traces_dir),
-        _payloads(scenario, Stream(keys, "payload"), requests),
+        _arrivals(scenario, keys, requests, part, traces_dir),
+        _payloads(scenario, keys, requests),
         Stream(keys, "noise").halves(requests, len(scenario.placements), NOISE_BITS, words),
     )
 
@@ -156,10 +179,11 @@ def row_count(scenario: Scenario) -> int:
     if isinstance(arrivals, ClosedLoop):
         seconds = n * CLOSED_LOOP_MEAN_MS / MS_PER_S
     elif isinstance(arrivals, TraceArrivals):
-        seconds = 3.0 * n / arrivals.mean_per_s + 60.0
+        seconds = 3.0 * n / (arrivals.mean_per_s * lowest_rate_factor(scenario)) + 60.0
     else:
-        mean = n / arrivals.low_per_s
-        seconds = mean + 6.0 * np.sqrt(n) / arrivals.low_per_s
+        slowest_per_s = arrivals.low_per_s * lowest_rate_factor(scenario)
+        mean = n / slowest_per_s
+        seconds = mean + 6.0 * np.sqrt(n) / slowest_per_s
     return WARMUP_ROWS + int(np.ceil(seconds)) + 3
 
 
@@ -190,25 +214,33 @@ def _fill_truth(
         rows[layout[f"{name}:carbon_mg_per_j"]] = grids[node.zone]
 
 
-def _payloads(scenario: Scenario, stream: Stream, requests: int) -> F32:
-    low, high = np.float32(scenario.payload.low_kb), np.float32(scenario.payload.high_kb)
-    sizes = stream.cheap_uniforms(requests)
+def _payloads(scenario: Scenario, keys: npt.NDArray[np.uint64], requests: int) -> F32:
+    spec = scenario.payload
+    low, high = np.float32(spec.low_kb), np.float32(spec.high_kb)
+    sizes = Stream(keys, "payload").cheap_uniforms(requests)
+    if spec.episode_share is not None:
+        sizes *= np.float32(spec.episode_share)
+        sizes += np.float32(1.0 - spec.episode_share) * Stream(keys, "payload-range").uniform()
     sizes *= high - low
     sizes += low
     return sizes
 
 
 def _arrivals(
-    scenario: Scenario, stream: Stream, requests: int, part: Part, traces_dir: Path | None
+    scenario: Scenario, keys: npt.NDArray[np.uint64], requests: int, part: Part, traces_dir: Path | None
 ) -> npt.NDArray[np.float64] | None:
     """Issue times (N + 1, B), ms; None in a closed loop, where they follow from the outcomes."""
-    spec = scenario.arrivals
+    spec, stream = scenario.arrivals, Stream(keys, "arrivals")
     if isinstance(spec, ClosedLoop):
         return None
+    faster = draw_factor(scenario, "rate_factor", keys)
     if isinstance(spec, TraceArrivals):
-        return _trace_arrivals(spec, stream, requests, part, traces_dir)
+        times = _trace_arrivals(spec, stream, requests, part, traces_dir)
+        return times if faster is None else times / faster
     low, high = np.float32(spec.low_per_s), np.float32(spec.high_per_s)
     mean_gap_ms = np.float32(MS_PER_S) / (low + (high - low) * stream.uniform())
+    if faster is not None:
+        mean_gap_ms /= faster
     if isinstance(spec, Periodic):
         gaps = stream.cheap_normals(requests)
         np.clip(gaps, -1.9, 1.9, out=gaps)  # keeps gaps positive

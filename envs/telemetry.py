@@ -10,11 +10,14 @@ import numpy as np
 
 from .beliefs import BELIEVED_TOP_LOAD, local_numbers, predict, remote_numbers
 from .compiling import COMPILED, compiled, inlined
+from .dial import WISH_FEATURES, draw_wishes
 from .link_sources import LinkRows
 from .probe_filter import SMOOTHING
 from .schema import LOCAL, Scenario
+from .shifts import absent_nodes, hide_beliefs, hide_reports, silent_hours
 from .site import Site
 from .streams import Stream
+from .units import SECONDS_PER_HOUR
 from .world_types import F32
 from .zone_sources import ZoneRows, pick_rows
 
@@ -36,17 +39,24 @@ def fill_telemetry(
         shown.update(_probe_link(name, link, scenario, Stream(keys, f"probe:{name}")))
     delay_h = scenario.telemetry.feed_delay_h
     shown["device_carbon_g_per_kwh"] = zones[scenario.device.zone][1]
-    shown["feed_age_h"] = delay_h
+    silent = silent_hours(scenario, keys)
+    shown["feed_age_h"] = delay_h if silent is None else _age_of_silent_feeds(delay_h, silent, rows.shape[1])
     for name, node in scenario.nodes.items():
         shown[f"{name}_carbon_g_per_kwh"] = zones[node.zone][1]
         if name in loads:
             shown.update(_probe_load(name, loads[name], scenario, Stream(keys, f"report:{name}")))
-    shown.update({f"wish_{k}": v for k, v in scenario.wishes.model_dump().items()})
+    absent = absent_nodes(scenario, keys)
+    hide_reports(shown, absent, site.table)
+    wishes = draw_wishes(scenario, keys)
+    shown.update(
+        scenario.wishes.features if wishes is None else dict(zip(WISH_FEATURES, wishes, strict=True))
+    )
     levels: dict[str, np.ndarray] = {}
     for p in scenario.placements:
         latency, carbon = _believe(site, p.name, shown, levels)
         shown[f"{p.name}_carbon_mg"] = carbon
         rows[layout[f"{p.name}:believed_ms"]] = latency
+    hide_beliefs(rows, absent, scenario, layout, site.table)
     for name in scenario.links:
         rows[layout[f"{name}:believed_ms_per_kb"]] = np.float32(8.0) / np.asarray(
             shown[f"{name}_uplink_mbps"]
@@ -62,6 +72,12 @@ def fill_telemetry(
                 continue
             np.multiply(values, np.float32(1.0 / feature.scale), out=row, casting="unsafe")
             np.clip(row, low[j], high[j], out=row)
+
+
+def _age_of_silent_feeds(delay_h: float, silent_h: F32, count: int) -> F32:
+    """Age of what the feeds show (S, B), h: it grows where they are silent."""
+    grown = np.arange(count, dtype=np.float32)[:, None] / np.float32(SECONDS_PER_HOUR)
+    return np.float32(delay_h) + silent_h + np.where(silent_h > 0, grown, np.float32(0.0))
 
 
 @compiled

@@ -10,6 +10,7 @@ import numpy as np
 from .compiling import compiled
 from .link_sources import require_traces
 from .schema import ConstantZone, GeneratedZone, SameZone, Scenario, TraceZone
+from .shifts import grid_factors, longest_silence_h, silent_hours
 from .streams import Stream
 from .units import HOURS_PER_YEAR, SECONDS_PER_HOUR
 from .world_types import F32
@@ -29,29 +30,33 @@ def draw_zones(
     """Draw every zone's intensity for a batch of episodes.
 
     Returns:
-        zone -> (truth, feed), each (S, B) float32 g/kWh; the feed shows the value of ``feed_delay_h`` ago.
+        zone -> (truth, feed), each (S, B) float32 g/kWh; the feed shows the value of ``feed_delay_h`` ago, a silent
+        one what it showed when it fell silent.
     """
     row_s = 0.0 if scenario.world_clock == "request" else 1.0
-    delay = scenario.telemetry.feed_delay_h
-    back = int(np.ceil(delay))
+    delay, silent = scenario.telemetry.feed_delay_h, silent_hours(scenario, keys)
+    back = int(np.ceil(delay + longest_silence_h(scenario)))
     hours = int(np.ceil(rows * row_s / SECONDS_PER_HOUR)) + back + 2
     clock = Stream(keys, "hour")
     start_hour = _start_hour(clock, part)
     elapsed_h = (
         clock.uniform()[None, :] + back + np.arange(rows)[:, None] * np.float32(row_s / SECONDS_PER_HOUR)
     )
-    now, shown = elapsed_h.astype(np.int64), (elapsed_h - np.float32(delay)).astype(np.int64)
+    asked_h = elapsed_h if silent is None else np.where(silent > 0, elapsed_h[0] - silent, elapsed_h)
+    now, shown = elapsed_h.astype(np.int64), (asked_h - np.float32(delay)).astype(np.int64)
+    factors = grid_factors(scenario, keys)
     out: ZoneRows = {}
     for name, zone in scenario.zones.items():
         if isinstance(zone, SameZone):
             continue
         if isinstance(zone, ConstantZone):
             flat = np.full((rows, keys.size), zone.carbon_g_per_kwh, dtype=np.float32)
+            flat = flat * factors[name] if name in factors else flat
             out[name] = (flat, flat)
             continue
         hourly = _hourly(zone, Stream(keys, f"zone:{name}"), start_hour, hours, part, traces_dir)
         truth, feed = np.empty((rows, keys.size), np.float32), np.empty((rows, keys.size), np.float32)
-        hourly = np.ascontiguousarray(hourly, dtype=np.float32)
+        hourly = np.ascontiguousarray(hourly * factors[name] if name in factors else hourly, dtype=np.float32)
         pick_rows(hourly, now, truth)
         pick_rows(hourly, shown, feed)
         out[name] = (truth, feed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,6 @@ from .result import allowed_misses
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
-TAPE_ARRAYS = ("rows", "arrivals_ms", "payload_kb", "words", "phase_ms", "ambient", "valid_rows")
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,7 @@ def tapes_for(
 
 def columns_of(tape: Tape, columns: npt.NDArray) -> Tape:
     """The episodes of a tape with the given numbers, each as often as it is named."""
-    picked: dict[str, Any] = {name: getattr(tape, name) for name in TAPE_ARRAYS}
-    picked = {k: None if v is None else np.ascontiguousarray(v[..., columns]) for k, v in picked.items()}
-    return Tape(**picked, warmup=tape.warmup)
+    return tape.of_columns(columns)
 
 
 def start(scenario: Scenario, tape: Tape) -> Simulator:

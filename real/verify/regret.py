@@ -63,6 +63,4 @@ def regret(stretches: list[RecordedTape], hindsight: Hindsight) -> Regret:
 
 def first_draws(tape: Tape, draws: int) -> Tape:
     """The first episodes of a tape."""
-    names = ("rows", "arrivals_ms", "payload_kb", "words", "phase_ms", "ambient", "valid_rows")
-    arrays = {name: np.ascontiguousarray(getattr(tape, name)[..., :draws]) for name in names}
-    return Tape(**arrays, warmup=tape.warmup)
+    return tape.of_columns(slice(draws))
