@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..envs.options import JsonFile, ScenarioName, Seed, Traces
+from ..envs.options import JsonFile, ScenarioName, Seed, Traces, Wish
 
 
 class Algorithm(str, enum.Enum):
@@ -40,6 +40,14 @@ def train(
     country: Annotated[
         str | None, typer.Option(metavar="ABC", help="ISO code of this machine's grid, for its own CO2.")
     ] = None,
+    wish: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WISH",
+            help="Position of the dial to train for (a preset, or carbon,latency,accuracy), or 'sampled' for an agent "
+            "that knows all of them. Default: the scenario's.",
+        ),
+    ] = None,
 ) -> None:
     """Train an agent; watch it with: tensorboard --logdir RUN_DIR/tb.
 
@@ -58,6 +66,7 @@ def train(
         num_envs=num_envs,
         settings_file=settings,
         country=country,
+        wish=wish,
     )
 
 
@@ -85,6 +94,7 @@ def benchmark(
         bool,
         typer.Option("--coupled", help="Add the coupled oracle and its certified bound (seconds a tape)."),
     ] = False,
+    wish: Wish = None,
     traces: Traces = None,
 ) -> None:
     """Compare policies with every baseline and the oracle on the same evaluation tapes.
@@ -94,6 +104,7 @@ def benchmark(
     from rich.console import Console
 
     from ..envs.console import progress
+    from ..envs.dial import scenario_at
     from ..envs.scenario import load_scenario
     from .benchmark import benchmark as play
     from .benchmark import break_even_extras
@@ -108,7 +119,8 @@ def benchmark(
     asked = [name for name in asked if name not in ("oracle", COUPLED)]
     check_outputs(json_file, html, plots)
     cards = bundles(asked) if update_cards else []
-    rules = tuned_rules(site, tuned)
+    rules = tuned_rules(site, tuned)  # of the site as it is shipped: rules do not know the dial
+    site = scenario_at(site, wish)
     extras = break_even_extras(site, _text(traces))
     with progress("benchmark") as report:
         result = play(site, asked, episodes, seed, _text(traces), report, rules)
@@ -165,6 +177,10 @@ def tune(
         Path | None, typer.Option(metavar="FILE", help="Optuna journal: a search that was stopped goes on.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = 1,
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Tuned parameters to begin at, of this or another scenario."),
+    ] = None,
     traces: Traces = None,
 ) -> None:
     """Search the parameters of rules on training tapes, as seriously as agents are trained.
@@ -185,7 +201,7 @@ def tune(
     )
     with progress("tune") as report:
         content = run_tune(
-            scenario, policy, out, options=options, study=study, traces=traces, progress=report
+            scenario, policy, out, options=options, study=study, traces=traces, start=start, progress=report
         )
     every = [name for name, rule in tunable_rules().items() if rule.tunables]
     print_tuned(content, every if "all" in policy else policy, table_console(TABLE_WIDTH))

@@ -20,6 +20,7 @@ from .predictive_view import Floats, View
 MOST_LOSS_PCT = np.float32(10.0)
 MOST_PROBE_AGE_S = np.float32(5.0)
 LEAST_UPLINK_MBPS = np.float32(0.1)
+MOST_SENT_MS = np.float32(150.0)
 MS_PER_KB_AT_1_MBPS = np.float32(8.0)
 PER_100_KB = np.float32(0.01)
 
@@ -53,7 +54,11 @@ def predicted_ms(
 def _path_ms(view: View, p: Mapping[str, Floats]) -> Floats:
     """Margin for what probes say of each link (L, B)."""
     upload_ms = view.payload_kb * MS_PER_KB_AT_1_MBPS / np.maximum(view.uplink_mbps, LEAST_UPLINK_MBPS)
+    # What the newest answered request met on its way says more of this second than estimates do.
+    sent_ms = view.payload_kb * MS_PER_KB_AT_1_MBPS / np.maximum(view.sent_mbps, LEAST_UPLINK_MBPS)
+    slower_ms = np.clip(sent_ms - upload_ms, -MOST_SENT_MS, MOST_SENT_MS)
     margin = p["margin_ms"] + p["upload_share"] * upload_ms
+    margin += p["sent_share"] * slower_ms * np.exp(-view.sent_age_s / p["sent_memory_s"])
     margin += (p["rtt_share"] + p["packets_share"] * view.payload_kb * PER_100_KB) * view.rtt_ms
     margin += p["trend_share"] * (view.rtt_last_ms - view.rtt_ms)
     margin += p["deviation_share"] * view.rtt_deviation_ms

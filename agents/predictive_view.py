@@ -23,6 +23,8 @@ _OF_LINK = (
     "{}_uplink_mbps",
     "{}_probe_age_s",
     "{}_backlog_ms",
+    "{}_sent_mbps",
+    "{}_sent_age_s",
 )
 _OF_NODE = ("{}_load", "{}_outstanding_ms", "{}_last_latency_ms", "{}_last_answer_age_s")
 _OF_REQUEST = (
@@ -45,7 +47,7 @@ class View:
 
     By placement (P, B), zero where it has no node: `latency_ms`, `carbon_mg`, `load`, `outstanding_ms`,
     `last_latency_ms`, `last_answer_age_s`. By link (L, B), a row of zeros without one: `rtt_ms`, `rtt_last_ms`,
-    `rtt_deviation_ms`, `loss_pct`, `uplink_mbps`, `probe_age_s`, `backlog_ms`. By request (B,): the others.
+    `rtt_deviation_ms`, `loss_pct`, `uplink_mbps`, `probe_age_s`, `backlog_ms`, `sent_mbps`, `sent_age_s`. By request (B,): the others.
     """
 
     latency_ms: Floats
@@ -61,6 +63,8 @@ class View:
     uplink_mbps: Floats
     probe_age_s: Floats
     backlog_ms: Floats
+    sent_mbps: Floats
+    sent_age_s: Floats
     device_carbon_g_per_kwh: Floats
     payload_kb: Floats
     gap_ms: Floats

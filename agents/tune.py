@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def run_tune(
     options: TuneOptions | None = None,
     study: str | Path | None = None,
     traces: str | Path | None = None,
+    start: str | Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Tune rules for a scenario and write their parameters.
@@ -55,6 +57,7 @@ def run_tune(
         options: budget, seed, sampler, aim, tapes, processes.
         study: optuna journal file; a search that was stopped goes on from it.
         traces: trace folder of a scenario that reads files.
+        start: tuned parameters, of any scenario, that the searches begin at instead of the rules' defaults.
         progress: called with rule, trials done and trials of all rules.
 
     Returns:
@@ -70,10 +73,13 @@ def run_tune(
     path = check_output_file(out)
     file = None if study is None else check_output_file(study)
     content = _content(path, scenario, options)
+    known = {} if start is None else read_tuned(Path(start)).policies
     with ExitStack() as stack:
         search_tapes = stack.enter_context(_players(scenario, options, traces, fresh=False))
         fresh_tapes = stack.enter_context(_players(scenario, options, traces, fresh=True))
-        tuners = [_Tuner(scenario, name, options, search_tapes, fresh_tapes) for name in names]
+        tuners = [
+            _Tuner(scenario, name, options, search_tapes, fresh_tapes, known.get(name, {})) for name in names
+        ]
         total, done = sum(tuner.trials for tuner in tuners), 0
 
         def report(name: str, more: int) -> None:
@@ -93,17 +99,23 @@ class _Tuner:
     """One rule's search and selection."""
 
     def __init__(
-        self, scenario: Scenario, name: str, options: TuneOptions, search_tapes: Players, fresh_tapes: Players
-    ) -> None:
+        self, scenario: Scenario, name: str, options: TuneOptions, search_tapes: Players, fresh_tapes: Players,
+        known: Setting,
+    ) -> None:  # fmt: skip
         self.scenario, self.name, self.options = scenario, name, options
         self.search_tapes, self.fresh_tapes = search_tapes, fresh_tapes
-        self.trials = options.trials_for(len(tunables_of(name)), search_tapes.requests)
+        self.tunables = [
+            replace(t, default=min(max(known.get(t.name, t.default), t.low), t.high))
+            for t in tunables_of(name)
+        ]
+        self.trials = options.trials_for(len(self.tunables), search_tapes.requests)
 
     def tune(self, study_file: Path | None, report: Callable[[int], None]) -> dict[str, Any]:
         """Search, select on fresh tapes, and say what it cost; ``report`` is called with trials done since."""
         started = time.perf_counter()
         found = self._search(study_file, report)
-        finalists = finalists_of(found, default_parameters(self.name))
+        start = {t.name: t.default for t in self.tunables}
+        finalists = _distinct_settings([*finalists_of(found, default_parameters(self.name)), start])
         fresh = self.fresh_tapes.score(self.name, finalists)
         chosen = self.options.objective.best(fresh)
         on_search = self.search_tapes.score(self.name, [finalists[chosen]])
@@ -127,7 +139,7 @@ class _Tuner:
         meant_for = {
             "scenario_sha256": scenario_sha256(self.scenario),
             "policy": self.name,
-            "tunables": [[t.name, t.low, t.high, t.default, t.log] for t in tunables_of(self.name)],
+            "tunables": [[t.name, t.low, t.high, t.default, t.log] for t in self.tunables],
             "trials": self.trials,
             "seed": o.seed,
             "sampler": o.sampler,
@@ -136,7 +148,7 @@ class _Tuner:
         }
         study = open_study(file, f"{self.scenario.name}/{self.name}", o.sampler, o.seed, meant_for)
         search = Search(
-            tunables=tunables_of(self.name),
+            tunables=self.tunables,
             play=lambda settings: self.search_tapes.score(self.name, settings),
             objective=o.objective.values,
             together=self.search_tapes.together,
