@@ -47,7 +47,8 @@ class View:
 
     By placement (P, B), zero where it has no node: `latency_ms`, `carbon_mg`, `load`, `outstanding_ms`,
     `last_latency_ms`, `last_answer_age_s`. By link (L, B), a row of zeros without one: `rtt_ms`, `rtt_last_ms`,
-    `rtt_deviation_ms`, `loss_pct`, `uplink_mbps`, `probe_age_s`, `backlog_ms`, `sent_mbps`, `sent_age_s`. By request (B,): the others.
+    `rtt_deviation_ms`, `loss_pct`, `uplink_mbps`, `probe_age_s`, `backlog_ms`, `sent_mbps`, `sent_age_s`.
+    By request (B,): the others.
     """
 
     latency_ms: Floats
