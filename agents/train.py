@@ -53,6 +53,7 @@ def train(
     console: Console | None = None,
     evaluation_part: Part = "evaluation",
     watchers: Sequence[BaseCallback] = (),
+    wish: str | None = None,
 ) -> RunResult:
     """Train an agent.
 
@@ -72,6 +73,7 @@ def train(
         settings: single settings laid over those of the file; ``{"constraint": None}`` is the fixed penalty.
         console: where progress goes; standard output unless given.
         evaluation_part: part of the world that the evaluations beside the training are played on.
+        wish: position of the dial to train for, or "sampled" for an agent that knows all of them; None: the scenario's.
         watchers: further callbacks of stable-baselines3; what they raise ends the training and is passed on.
 
     Raises:
@@ -81,7 +83,7 @@ def train(
     console = console or Console()
     options = {"num_envs": num_envs, "country_iso_code": country}
     changes = {key: value for key, value in options.items() if value is not None} | dict(settings or {})
-    plan = make_plan(scenario, algo, steps, seed, traces, settings_file, changes)
+    plan = make_plan(scenario, algo, steps, seed, traces, settings_file, changes, wish)
     plan = replace(plan, evaluation_part=evaluation_part)
     run, checkpoint = open_run(plan, Path(out), resume)
     done = checkpoint.steps if checkpoint else 0

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..envs.dial import scenario_at
 from ..envs.schema import Scenario
 from ..envs.tape import Part, evaluation_seeds
 from .baselines import make_policy
@@ -55,7 +56,7 @@ class TrainingEvaluation:
             traces_dir: trace folder of a scenario that reads files.
             part: where the tapes come from; a search for settings must not see the evaluation part.
         """
-        self._scenario = scenario
+        self._scenario = scenario_at(scenario, None)  # an agent that is trained all over the dial is watched here
         self._part: Part = part
         self.record: EpisodeRecord | None = None
         self._seeds = evaluation_seeds(seed, episodes)

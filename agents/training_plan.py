@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..envs.dial import scenario_at
 from ..envs.errors import InputError
 from ..envs.observation import build_table
 from ..envs.scenario import load_scenario, scenario_dict, scenario_sha256
@@ -77,6 +78,7 @@ def make_plan(
     traces: str | Path | None,
     settings_file: str | Path | None,
     changes: Mapping[str, Any],
+    wish: str | None = None,
 ) -> Plan:
     """Resolve a call of `train`; see there for the arguments.
 
@@ -86,6 +88,7 @@ def make_plan(
     if steps < 1 or seed < 0:
         raise InputError(f"Expected --steps of at least 1 and --seed of at least 0, got {steps} and {seed}.")
     resolved = load_scenario(scenario, traces=traces is not None)
+    resolved = resolved if wish is None else scenario_at(resolved, wish)
     if resolved.split == "traces" and traces is None:
         raise InputError(
             f"Scenario '{resolved.name}' reads recorded files: give their folder with --traces DIR."

@@ -107,13 +107,15 @@ def _number(part: str, expected: str) -> float:
         raise InputError(f"--wish: '{part}' is not a number. {expected}.") from None
 
 
-def scenario_at(scenario: Scenario, wish: Wishes | str) -> Scenario:
+def scenario_at(scenario: Scenario, wish: Wishes | str | None) -> Scenario:
     """The site with its dial at another position: its tapes are the same, wishes and reward are others.
 
     Args:
         scenario: the site.
-        wish: a position, what a user typed for one, or ``sampled``: another one for every episode.
+        wish: a position, what a user typed for one, or ``sampled``: another one for every episode. None: the site's own.
     """
+    if wish is None:
+        return _with(scenario, scenario.wishes.model_copy(update={"sampled": None}))
     if isinstance(wish, str):
         if wish == SAMPLED:
             spec = scenario.wishes.sampled or SampledWishes(presets_share=0.5)

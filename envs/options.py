@@ -20,4 +20,12 @@ Traces = Annotated[
         help="Folder of real traces; takes the form of the scenario that reads them (metro: metro-traces).",
     ),
 ]
+Wish = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WISH",
+        help="Position of the dial: green, balanced, performance, or carbon,latency,accuracy of 0 to 1 each. "
+        "Default: the scenario's.",
+    ),
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")]
