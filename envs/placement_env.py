@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from .errors import InputError
+from .masked_space import AllowedPlacements
 from .outcome import REWARD_TERMS
 from .records import OUTCOME
 from .render import EpisodeView
@@ -40,7 +41,8 @@ class PlacementEnv(gym.Env):
 
     ## Action Space
     `Discrete(P)`: the placement, a (node, model) pair of the scenario; 0 is the device itself.
-    `action_masks()` tells which placements are reachable; 0 always is.
+    `action_masks()` tells which placements are reachable in this episode; 0 always is. Choosing another one is an
+    `InputError` here, while in a batch the device does the work; sampling the space gives reachable ones only.
 
     ## Observation Space
     `Box(F,)` float32: the scenario's observation table (`env.unwrapped.table`), each feature clipped to its
@@ -93,7 +95,9 @@ class PlacementEnv(gym.Env):
         self.scenario, self.table = self.simulator.scenario, self.simulator.table
         self.placement_names = self.simulator.placement_names
         self.observation_space = spaces.Box(self.table.low, self.table.high, dtype=np.float32)
-        self.action_space = spaces.Discrete(len(self.placement_names))
+        count, absences = len(self.placement_names), any(n.availability for n in self.scenario.nodes.values())
+        self._allowed = AllowedPlacements(count) if absences else None
+        self.action_space = self._allowed or spaces.Discrete(count)
         self.render_mode = render_mode
         self._view = None if render_mode is None else EpisodeView(self.scenario)
 
@@ -104,6 +108,8 @@ class PlacementEnv(gym.Env):
         super().reset(seed=seed)
         tape_seed = self.np_random.integers(0, 2**62, dtype=np.int64)
         observation = self.simulator.reset([tape_seed])[0]
+        if self._allowed is not None:
+            self._allowed.allow(self.simulator.masks()[0])
         if self._view is not None:
             self._view.clear()
         return observation, {"action_mask": self.action_masks()}
@@ -111,13 +117,31 @@ class PlacementEnv(gym.Env):
     def step(
         self, action: int | np.integer
     ) -> tuple[npt.NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Place the waiting request."""
+        """Place the waiting request.
+
+        Raises:
+            InputError: the mask forbids the placement.
+        """
+        if self._allowed is not None:
+            self._refuse_masked(int(action))
         result = self.simulator.step(action)
         records = result.outcome.records
         if self._view is not None:
             self._view.add(records.view(np.recarray)[0])
         values = records.item()  # plain Python numbers, all at once
         return result.observation[0], values[_REWARD], False, bool(result.truncated[0]), self._info(values)
+
+    def _refuse_masked(self, action: int) -> None:
+        """Refuse a placement whose node is absent in this episode."""
+        mask = self.simulator.masks()[0]
+        if 0 <= action < mask.size and not mask[action]:
+            placement = self.scenario.placements[action]
+            allowed = [name for name, may in zip(self.placement_names, mask, strict=True) if may]
+            raise InputError(
+                f"Placement {action} ('{placement.name}') is masked: its node '{placement.node}' is absent in this "
+                f"episode. Allowed: {', '.join(allowed)}. Ask `action_masks()` before each step, or train with an "
+                "algorithm that takes masks."
+            )
 
     def _info(self, values: tuple) -> dict[str, Any]:
         info: dict[str, Any] = {key: values[i] for key, i in INFO_FIELDS}

@@ -25,6 +25,8 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
     Sub-environment i of ``reset(seed=s)`` runs the tapes that a single environment runs after
     ``reset(seed=s + i)``. Episodes restart in the step after their end (`AutoresetMode.NEXT_STEP`).
     From 512 sub-environments on, two threads step them (`CARBONPILOT_THREADS=1` in the environment: one).
+    A placement that the mask forbids is done by the device instead, and `placement` in the information says so: an
+    algorithm that knows no masks can be trained, and its choice costs what the device costs.
     Information values are arrays (num_envs,) under the single environment's keys; `rewards` is a dict of them.
     """
 
@@ -111,13 +113,13 @@ class PlacementVectorEnv(gym.vector.VectorEnv):
         info["missed"] = o.missed
         info["placement"] = o.placement
         info["rewards"] = {key: columns[i] for key, i in REWARD_FIELDS}
-        info["action_mask"] = simulator.masks().copy()
         observation, reward, truncated = result.observation, result.reward, result.truncated
         if self._any_over:
             restarted = np.flatnonzero(self._over)
             observation = simulator.reset_columns(restarted, [self._next_seed(i) for i in restarted])
             reward, truncated = reward.copy(), truncated.copy()
             reward[restarted], truncated[restarted] = 0.0, False
+        info["action_mask"] = simulator.masks().copy()  # of the requests that wait now
         self._over, self._any_over = truncated, np.count_nonzero(truncated) > 0
         return observation, reward, self._terminated.copy(), truncated, info
 

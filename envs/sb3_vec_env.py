@@ -23,6 +23,8 @@ from .tape import Part
 class Sb3VecEnv(VecEnv):
     """``num_envs`` episodes of a scenario for SB3; metrics of a finished episode stand in its info.
 
+    A placement that the mask forbids is done by the device instead.
+
     Args:
         scenario: shipped name, path or loaded scenario.
         num_envs: episodes stepped together.
