@@ -91,6 +91,9 @@ def least_costs(scenario: Scenario, tape: Tape, episode: int) -> tuple[F64, F64]
         np.zeros(1, OUTCOME).view(np.recarray), level_extremes(simulator),
         np.ascontiguousarray(worlds, dtype=np.float32), pick.astype(np.int64), states, carbon, latency,
     )  # fmt: skip
+    if simulator.tape.allowed is not None:  # what the mask forbids, the device does
+        forbidden = ~simulator.tape.allowed[:, 0]
+        carbon[:, forbidden], latency[:, forbidden] = carbon[:, :1], latency[:, :1]
     return carbon, latency
 
 

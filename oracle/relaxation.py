@@ -138,7 +138,7 @@ def relax(scenario: Scenario, tape: Tape, episode: int) -> Relaxation:
         tail_mg_per_ms=per_ms * grid,
         tail_ms=site.tail_ms if site.radio > 0 else 0.0,
         states=_states(simulator),
-        nodes=_by_node(raw, first, placements),
+        nodes=_there(_by_node(raw, first, placements), simulator.tape),
     )
 
 
@@ -204,6 +204,14 @@ def _exits(raw: npt.NDArray, first: I64, placements: np.recarray, possible: npt.
     np.minimum.at(least, where, raw["least"])
     np.maximum.at(most, where, raw["most"])
     return least, most
+
+
+def _there(nodes: tuple[NodeArcs, ...], tape: Tape) -> tuple[NodeArcs, ...]:
+    """The nodes without arcs of placements that the mask of the one episode forbids."""
+    if tape.allowed is None:
+        return nodes
+    allowed = tape.allowed[:, 0]
+    return tuple(node.only(allowed[node.arcs["placement"]]) for node in nodes)
 
 
 def _by_node(raw: npt.NDArray, first: I64, placements: np.recarray) -> tuple[NodeArcs, ...]:
