@@ -112,7 +112,7 @@ def scenario_at(scenario: Scenario, wish: Wishes | str | None) -> Scenario:
 
     Args:
         scenario: the site.
-        wish: a position, what a user typed for one, or ``sampled``: another one for every episode. None: the site's own.
+        wish: a position, what a user typed for one, or ``sampled``: one for each episode. None: the site's own.
     """
     if wish is None:
         return _with(scenario, scenario.wishes.model_copy(update={"sampled": None}))
