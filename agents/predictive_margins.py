@@ -56,7 +56,7 @@ def _path_ms(view: View, p: Mapping[str, Floats]) -> Floats:
     upload_ms = view.payload_kb * MS_PER_KB_AT_1_MBPS / np.maximum(view.uplink_mbps, LEAST_UPLINK_MBPS)
     # What the newest answered request met on its way says more of this second than estimates do.
     sent_ms = view.payload_kb * MS_PER_KB_AT_1_MBPS / np.maximum(view.sent_mbps, LEAST_UPLINK_MBPS)
-    slower_ms = np.clip(sent_ms - upload_ms, -MOST_SENT_MS, MOST_SENT_MS)
+    slower_ms = np.clip(sent_ms - upload_ms, -MOST_SENT_MS, MOST_SENT_MS) * (view.sent_mbps > 0)
     margin = p["margin_ms"] + p["upload_share"] * upload_ms
     margin += p["sent_share"] * slower_ms * np.exp(-view.sent_age_s / p["sent_memory_s"])
     margin += (p["rtt_share"] + p["packets_share"] * view.payload_kb * PER_100_KB) * view.rtt_ms
