@@ -22,7 +22,7 @@ PREDICTION = (
         "sent_share",
         0,
         3,
-        0.5,
+        0.2,
         meaning="of the upload at the rate of the newest answered request, above that",
     ),
     Tunable("sent_memory_s", 0.05, 30, 0.5, log=True, meaning="time in which that fades to 1/e"),
