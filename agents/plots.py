@@ -54,9 +54,9 @@ def draw_plots(result: BenchmarkResult) -> dict[str, bytes]:
     """Draw everything: file name -> PNG."""
     require_matplotlib()
     return {
-        "latency_cdf.png": _png(latency_cdf(result)),
-        "carbon_vs_misses.png": _png(carbon_against_misses(result)),
-        "placements_over_time.png": _png(placements_over_time(result)),
+        "latency_cdf.png": picture_bytes(latency_cdf(result)),
+        "carbon_vs_misses.png": picture_bytes(carbon_against_misses(result)),
+        "placements_over_time.png": picture_bytes(placements_over_time(result)),
     }
 
 
@@ -72,7 +72,7 @@ def write_plots(result: BenchmarkResult, folder: str | Path) -> list[Path]:
 def latency_cdf(result: BenchmarkResult) -> Figure:
     """Share of the requests answered within a latency, the tail spread out, with the SLO lines."""
     slo = result.scenario.slo
-    figure, axes = _canvas(9.0, 5.4)
+    figure, axes = canvas(9.0, 5.4)
     quantiles = np.linspace(0, 1, len(result.results[0].latency_cdf_ms))
     for policy, style in _styled(result):
         # The share still waiting, on a logarithmic axis: that is where the objective lies.
@@ -96,7 +96,7 @@ def latency_cdf(result: BenchmarkResult) -> Figure:
 
 def carbon_against_misses(result: BenchmarkResult) -> Figure:
     """Carbon per request against the share of requests that miss the SLO, with 95 % intervals."""
-    figure, axes = _canvas(9.0, 5.4)
+    figure, axes = canvas(9.0, 5.4)
     limit = 100 * (1 - result.scenario.slo.quantile)
     for policy, style in _styled(result):
         estimates = result.estimates[policy.name]
@@ -190,7 +190,8 @@ def _figure(width_inch: float, height_inch: float) -> Figure:
     return Figure(figsize=(width_inch, height_inch), dpi=DPI, layout="constrained")
 
 
-def _canvas(width_inch: float, height_inch: float) -> tuple[Figure, Any]:
+def canvas(width_inch: float, height_inch: float) -> tuple[Figure, Any]:
+    """A figure with one plain pair of axes."""
     figure = _figure(width_inch, height_inch)
     axes = figure.subplots()
     axes.grid(color="#dddddd", linewidth=0.6)
@@ -205,7 +206,8 @@ def _finish(figure: Figure, axes: Any, title: str, legend_title: str | None = No
     figure.legend(loc="outside right center", frameon=False, fontsize=9, title=legend_title, title_fontsize=8)
 
 
-def _png(figure: Figure) -> bytes:
+def picture_bytes(figure: Figure) -> bytes:
+    """The figure as PNG."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

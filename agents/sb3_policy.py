@@ -13,6 +13,7 @@ from ..envs.observation import build_table
 from ..envs.schema import Scenario
 from .algorithms import load_model
 from .compatibility import table_differences
+from .dial_knowledge import check_position
 from .policy_memory import memory_of
 from .run_dir import RunDir
 
@@ -25,10 +26,12 @@ class Sb3Policy:
         model: the model.
         steps: environment steps that it was trained for.
         note: what a reader of its scores should know, e.g. that the run had not finished; else empty.
+        knows_dial: whether positions of the dial were drawn in its training.
     """
 
-    def __init__(self, model: BaseAlgorithm, name: str, note: str = "") -> None:
+    def __init__(self, model: BaseAlgorithm, name: str, note: str = "", knows_dial: bool = False) -> None:
         """Wrap a model."""
+        self.knows_dial = knows_dial
         self.name = name
         self.model = model
         self.steps = int(model.num_timesteps)
@@ -52,9 +55,10 @@ class Sb3Policy:
         file, steps = run.model_file()
         model = load_model(run.config["algorithm"], file)
         name = run.path.resolve().name
+        knows_dial = run.scenario.wishes.sampled is not None
         if run.finished:
-            return cls(model, name)
-        return cls(model, f"{name}@{steps}", f"run not finished, checkpoint at {steps} steps")
+            return cls(model, name, knows_dial=knows_dial)
+        return cls(model, f"{name}@{steps}", f"run not finished, checkpoint at {steps} steps", knows_dial)
 
     def reset(self, batch: int) -> None:
         """Forget the episodes before, where the network has a memory."""
@@ -74,7 +78,7 @@ class Sb3Policy:
 
 
 def check_run_fits(run: RunDir, scenario: Scenario) -> None:
-    """Refuse a run that was trained for another family, other placements or other features.
+    """Refuse a run that was trained for another family, other placements or features, or one other wish.
 
     Raises:
         InputError: naming what differs.
@@ -102,3 +106,6 @@ def check_run_fits(run: RunDir, scenario: Scenario) -> None:
             f"Run {run.path} was trained with another version of the observation table "
             f"({run.config['table_sha256'][:12]}, now {table.sha256[:12]}). Train again."
         )
+    check_position(
+        f"Run {run.path}", trained.wishes, trained.wishes.sampled is not None, scenario.wishes, scenario.name
+    )
