@@ -13,6 +13,7 @@ import typer
 
 from .agents import commands as agent_commands
 from .agents import model_commands, reproduce_commands
+from .agents.pareto_command import pareto
 from .envs.commands import scenarios_app, traces_app
 from .envs.errors import CarbonPilotError, MissingExtraError
 from .oracle import commands as oracle_commands
@@ -35,6 +36,7 @@ app.add_typer(scenarios_app, name="scenarios")
 scenarios_app.command("check")(agent_commands.scenarios_check)
 app.command()(agent_commands.train)
 app.command()(agent_commands.benchmark)
+app.command()(pareto)
 app.command()(agent_commands.export)
 app.command()(agent_commands.tune)
 app.command()(oracle_commands.breakeven)
