@@ -18,6 +18,8 @@ from ..envs.schema import Scenario
 from .masked_replay import MaskedReplay
 from .network_parts import network_parts
 from .q_learning import MaskedQLearner, VectorDQN, VectorQRDQN
+from .risk.folder import Risk
+from .risk_parts import risk_parts
 from .run_dir import MODEL_FILE, Checkpoint
 from .training_settings import PpoConfig, QConfig, TrainingConfig
 from .value_scaling import ScaledValues
@@ -49,7 +51,14 @@ MASKS_ITSELF = {"dqn", "qrdqn", "maskable-ppo"}  # the others sample from all pl
 
 
 def build_model(
-    algo: str, settings: TrainingConfig, scenario: Scenario, env: VecEnv, mean: F32, std: F32, seed: int
+    algo: str,
+    settings: TrainingConfig,
+    scenario: Scenario,
+    env: VecEnv,
+    mean: F32,
+    std: F32,
+    seed: int,
+    risk: Risk | None = None,
 ) -> BaseAlgorithm:
     """Make an untrained model with the frozen normaliser inside its policy.
 
@@ -61,8 +70,13 @@ def build_model(
         mean: of the normaliser (F,).
         std: of the normaliser (F,).
         seed: of the weights, the exploration and the environments.
+        risk: frozen head and price to lay the policy over; None for none.
     """
-    parts = network_parts(settings, scenario, mean, std)
+    parts = (
+        network_parts(settings, scenario, mean, std)
+        if risk is None
+        else risk_parts(algo, settings, scenario, risk)
+    )
     rate = settings.learning_rate
     common: dict[str, Any] = {
         "policy": parts.policy,

@@ -1,7 +1,8 @@
 """The bundle: a folder that holds one frozen policy, and the reasons for which it is refused.
 
-``policy.npz`` (weights and normaliser), ``policy.onnx`` (the same as an ONNX graph) and ``card.json`` (what
-it is, for what it was made, hashes of the files and of the card itself). Reading needs NumPy alone and never
+``policy.npz`` (weights and normaliser of the network, of the risk head, or of both), ``policy.onnx`` (the same as an
+ONNX graph) and ``card.json`` (what it is, for what it was made, the price on risk, hashes of the files and of the card
+itself). Reading needs NumPy alone and never
 unpickles. The hashes find damage and mix-ups; they are not a signature against a forger.
 
 Nothing of ``envs`` is imported before something goes wrong: a device must not pay for Gymnasium.
@@ -14,23 +15,23 @@ import io
 import json
 import os
 import zipfile
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-SCHEMA = "carbonpilot/bundle/1"
+from .bundle_arrays import Arrays, check_arrays, refusal
+
+KIND = "carbonpilot/bundle/"
+VERSION = 2  # what is written; 1 knew no risk head, and is read as a bundle without one
+SCHEMA = f"{KIND}{VERSION}"
 CARD_FILE, WEIGHTS_FILE, GRAPH_FILE = "card.json", "policy.npz", "policy.onnx"
 HASHED_FILES = (WEIGHTS_FILE, GRAPH_FILE)
-ACTIVATIONS = ("relu", "tanh")
 # What the readers rely on; the rest of the card is for people.
 CARD_KEYS = {
     "schema": str,
     "carbonpilot_version": str,
     "algorithm": str,
     "output": str,
-    "network": dict,
     "observation": dict,
     "actions": list,
     "scenario": str,
@@ -44,15 +45,6 @@ CARD_KEYS = {
 UNSEALED = "0" * 64
 # Everything that np.load raises on bytes that are no archive of numbers.
 NOT_NUMBERS = (ValueError, TypeError, AttributeError, OSError, EOFError, MemoryError, zipfile.BadZipFile)
-
-Arrays = dict[str, npt.NDArray[np.float32]]
-
-
-def refusal(message: str) -> Exception:
-    """Build the BundleError for a bundle that must not be used."""
-    from ..envs.errors import BundleError  # late, see the module's docstring
-
-    return BundleError(message)
 
 
 def seal(card: dict[str, Any]) -> bytes:
@@ -82,12 +74,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
         card = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise refusal(f"{_where(path, CARD_FILE)} is damaged: not JSON ({error}). Export again.") from None
-    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
-        found = card.get("schema") if isinstance(card, dict) else type(card).__name__
-        raise refusal(
-            f"{_where(path, CARD_FILE)}: expected schema '{SCHEMA}', got {found!r}. "
-            "Export the run again with this version of carbonpilot."
-        )
+    version = _version(card, _where(path, CARD_FILE))
     digest = card.pop("card_sha256", None)
     unsealed = text.replace(str(digest), UNSEALED) if isinstance(digest, str) and len(digest) == 64 else ""
     if hashlib.sha256(unsealed.encode()).hexdigest() != digest:
@@ -98,7 +85,24 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     for key, kind in CARD_KEYS.items():
         if not isinstance(card.get(key), kind):
             raise refusal(f"{_where(path, CARD_FILE)}: '{key}' is missing or not a {kind.__name__}.")
-    return card
+    for key in ("network", "risk") if version > 1 else ("network",):
+        if key not in card or not isinstance(card[key], dict | None):
+            raise refusal(f"{_where(path, CARD_FILE)}: '{key}' is missing or neither a dict nor null.")
+    return card if version > 1 else {**card, "risk": None}
+
+
+def _version(card: Any, where: str) -> int:
+    """The version of a card's schema, if it can be read."""
+    found = card.get("schema") if isinstance(card, dict) else type(card).__name__
+    number = found.removeprefix(KIND) if isinstance(found, str) and found.startswith(KIND) else ""
+    if not number.isdecimal() or int(number) < 1:
+        raise refusal(f"{where}: expected schema '{SCHEMA}', got {found!r}. It is no card of a bundle.")
+    if int(number) > VERSION:
+        raise refusal(
+            f"{where}: its schema is {found!r}, and this version of carbonpilot reads up to '{SCHEMA}'. "
+            "The bundle was written by a newer version: update carbonpilot, or export with this version."
+        )
+    return int(number)
 
 
 def read_bundle(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
@@ -108,7 +112,9 @@ def read_bundle(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
         path: the bundle's folder.
 
     Returns:
-        The card, and the arrays ``mean``, ``std`` (F,), ``weight_0`` (F, H), ``bias_0`` (H,), ... float32.
+        The card, and the arrays, float32: ``mean``, ``std`` (F,); of the network ``weight_0`` (F, H), ``bias_0`` (H,),
+        ...; of the risk head ``risk_weight_0``, ``risk_bias_0``, ... A network over a risk head of P placements reads
+        2 P more inputs with its first layer (clipped logits, relative scores), and P more with its last (those scores).
 
     Raises:
         BundleError: if a file is missing or changed or does not hold what the card says.
@@ -125,35 +131,6 @@ def read_bundle(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     arrays = _load_arrays(_where(path, WEIGHTS_FILE), contents[WEIGHTS_FILE])
     check_arrays(card, arrays, _where(path, WEIGHTS_FILE))
     return card, arrays
-
-
-def check_arrays(card: dict[str, Any], arrays: Arrays, where: str) -> None:
-    """Raise BundleError unless the arrays are the finite float32 network that the card describes."""
-    try:
-        sizes = [int(n) for n in card["network"]["layers"]]
-        features, activation = len(card["observation"]["features"]), card["network"]["activation"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise refusal(f"{where}: the card does not describe the network ({error!r}).") from None
-    if sizes[:1] != [features] or sizes[-1:] != [len(card["actions"])] or len(sizes) < 2:
-        raise refusal(
-            f"{where}: layers {sizes} do not lead from {features} features to {len(card['actions'])} actions."
-        )
-    if activation not in ACTIVATIONS:
-        raise refusal(f"{where}: activation '{activation}' is unknown; known: {', '.join(ACTIVATIONS)}.")
-    expected: dict[str, tuple[int, ...]] = {"mean": (features,), "std": (features,)}
-    for i, shape in enumerate(pairwise(sizes)):
-        expected[f"weight_{i}"], expected[f"bias_{i}"] = shape, shape[1:]
-    if arrays.keys() != expected.keys():
-        raise refusal(f"{where}: expected arrays {sorted(expected)}, got {sorted(arrays)}.")
-    for name, shape in expected.items():
-        array = arrays[name]
-        if array.dtype != np.float32 or array.shape != shape or not np.isfinite(array).all():
-            raise refusal(
-                f"{where}: {name} must be finite float32 {shape}, got {array.dtype} {array.shape}"
-                " or a number that is not finite."
-            )
-    if not (arrays["std"] > 0).all():
-        raise refusal(f"{where}: the normaliser's std must be above 0 everywhere.")
 
 
 def _load_arrays(where: str, content: bytes) -> Arrays:

@@ -36,7 +36,7 @@ def write_bundle(out_dir: str | os.PathLike[str], card: dict[str, Any], arrays: 
     weights = _npz(arrays)
     contents = {WEIGHTS_FILE: weights, GRAPH_FILE: graph}
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    card = {**card, "schema": SCHEMA, "carbonpilot_version": __version__, "files": files}
+    card = {"risk": None, **card, "schema": SCHEMA, "carbonpilot_version": __version__, "files": files}
     check_arrays(card, arrays, f"{out_dir}/{WEIGHTS_FILE}")
     contents[CARD_FILE] = seal(card)
     with atomic_directory(Path(out_dir)) as folder:

@@ -48,6 +48,12 @@ def train(
             "that knows all of them. Default: the scenario's.",
         ),
     ] = None,
+    risk: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Risk head and price to lay the policy over (`carbonpilot risk train`)."
+        ),
+    ] = None,
 ) -> None:
     """Train an agent; watch it with: tensorboard --logdir RUN_DIR/tb.
 
@@ -67,6 +73,7 @@ def train(
         settings_file=settings,
         country=country,
         wish=wish,
+        risk=risk,
     )
 
 

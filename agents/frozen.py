@@ -25,7 +25,16 @@ _subtract, _tanh, _maximum = np.subtract, np.tanh, np.maximum  # a look-up less,
 
 # Infinity times 0 makes NumPy warn. To silence it would cost a tenth of every decision, so the warning is let
 # through; where warnings or floating-point errors are set to raise, they end as the same InputError.
-_WARNING_AS_ERROR = (RuntimeWarning, FloatingPointError)
+WARNING_AS_ERROR = (RuntimeWarning, FloatingPointError)
+
+
+def freeze(name: str, card: dict[str, Any], arrays: Arrays) -> FrozenPolicy:
+    """The policy that a bundle's card and arrays describe: a network, or one with a risk head, or that alone."""
+    if card.get("risk") is None:
+        return FrozenPolicy(name, card, arrays)
+    from .frozen_risk import FrozenPrice, FrozenRisk  # they build on this module
+
+    return (FrozenPrice if card["network"] is None else FrozenRisk)(name, card, arrays)
 
 
 class FrozenPolicy:
@@ -81,7 +90,7 @@ class FrozenPolicy:
             check_family(card, family)
         if table_sha256 is not None:
             check_table(card, table_sha256)
-        return cls(os.path.basename(os.path.abspath(path)), card, arrays)
+        return freeze(os.path.basename(os.path.abspath(path)), card, arrays)
 
     def reset(self, batch: int) -> None:
         """Nothing to forget: every decision follows from its observation alone."""
@@ -105,16 +114,16 @@ class FrozenPolicy:
             return self._decide_batch(observation, mask)
         try:
             self._forward_one(observation)
-        except _WARNING_AS_ERROR:
-            raise _bad_observation(self.card, observation) from None
+        except WARNING_AS_ERROR:
+            raise bad_observation(self.card, observation) from None
         action = int(self._argmax())
         value = self._item(action)
         if value - value != 0.0:  # NaN or infinite
-            raise _bad_observation(self.card, observation)
+            raise bad_observation(self.card, observation)
         # The best of all is the best of those allowed, if it is one of them: no need to look at the others.
         if mask is None or (mask.shape == self._choices and mask[action]):
             return action
-        return int(_allowed(self._output, mask).argmax())
+        return int(allowed_outputs(self._output, mask).argmax())
 
     def logits(self, observation: Floats) -> Floats:
         """Return the network's outputs, (P,) for (F,) or (B, P) for (B, F): logits or Q values, see card.
@@ -127,7 +136,7 @@ class FrozenPolicy:
         with np.errstate(invalid="ignore", over="ignore"):
             self._forward_one(observation)
         if not np.isfinite(self._output).all():
-            raise _bad_observation(self.card, observation)
+            raise bad_observation(self.card, observation)
         return self._output.copy()
 
     def _forward_one(self, observation: Floats) -> None:
@@ -149,7 +158,7 @@ class FrozenPolicy:
     ) -> npt.NDArray[np.int64]:
         outputs = self._forward_batch(observations)
         if masks is not None and not masks.all():
-            outputs = _allowed(outputs, masks)
+            outputs = allowed_outputs(outputs, masks)
         return outputs.argmax(axis=1)
 
     def _forward_batch(self, observations: Floats) -> Floats:
@@ -158,19 +167,24 @@ class FrozenPolicy:
                 f"Observation: expected shape {self._shape} or (B, {self._shape[0]}), "
                 f"got {observations.shape}."
             )
-        values, results, centred = self._batch_buffers(observations.shape[0])
         with np.errstate(invalid="ignore", over="ignore"):  # the check below says it better
-            np.subtract(observations, self._mean, out=centred)
-            if self._std is not None:
-                np.divide(centred, self._std, out=centred)
-            for matrix, result in zip(self._matrices, results, strict=True):
-                np.dot(values, matrix, out=result)
-                if result is not results[-1]:
-                    np.tanh(result, out=result) if self._tanh else np.maximum(result, 0.0, out=result)
-                values = result
+            values = self._outputs_of(observations)
         if not np.isfinite(values).all():
             row = int(np.argmin(np.isfinite(values).all(axis=1)))
-            raise _bad_observation(self.card, observations[row], f" (row {row})")
+            raise bad_observation(self.card, observations[row], f" (row {row})")
+        return values
+
+    def _outputs_of(self, observations: Floats) -> Floats:
+        """Outputs of a batch (B, P), with NaN where a feature is none; the next call may write over them."""
+        values, results, centred = self._batch_buffers(observations.shape[0])
+        np.subtract(observations, self._mean, out=centred)
+        if self._std is not None:
+            np.divide(centred, self._std, out=centred)
+        for matrix, result in zip(self._matrices, results, strict=True):
+            np.dot(values, matrix, out=result)
+            if result is not results[-1]:
+                np.tanh(result, out=result) if self._tanh else np.maximum(result, 0.0, out=result)
+            values = result
         return values
 
     def _batch_buffers(self, batch: int) -> tuple[Floats, list[Floats], Floats]:
@@ -182,7 +196,7 @@ class FrozenPolicy:
         return self._buffers[batch]
 
 
-def _allowed(outputs: Floats, mask: npt.NDArray[np.bool_]) -> Floats:
+def allowed_outputs(outputs: Floats, mask: npt.NDArray[np.bool_]) -> Floats:
     """Outputs with minus infinity where the mask forbids."""
     if mask.shape != outputs.shape:
         raise _input_error(f"Mask: expected shape {outputs.shape}, got {mask.shape}.")
@@ -191,7 +205,7 @@ def _allowed(outputs: Floats, mask: npt.NDArray[np.bool_]) -> Floats:
     return np.where(mask, outputs, -np.inf)
 
 
-def _bad_observation(card: dict[str, Any], observation: Floats, where: str = "") -> Exception:
+def bad_observation(card: dict[str, Any], observation: Floats, where: str = "") -> Exception:
     """Name the features that are not numbers; deciding on them would be choosing blindly."""
     names = [f["name"] for f in card["observation"]["features"]]
     bad = [f"{n} = {v}" for n, v in zip(names, observation, strict=True) if not np.isfinite(v)]

@@ -18,7 +18,7 @@ from .normalizer import FixedNormalizer
 from .training_settings import DqnConfig, QrDqnConfig, RecurrentPpoConfig, TrainingConfig
 
 F32 = npt.NDArray[np.float32]
-_ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def network_parts(settings: TrainingConfig, scenario: Scenario, mean: F32, std: 
     """
     kwargs: dict[str, Any] = {
         "net_arch": list(settings.hidden),
-        "activation_fn": _ACTIVATIONS[settings.activation],
+        "activation_fn": ACTIVATIONS[settings.activation],
         "features_extractor_class": FixedNormalizer,
         "features_extractor_kwargs": {
             "mean": np.tile(mean, settings.stack),

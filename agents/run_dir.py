@@ -5,6 +5,7 @@
     seed, commit       plain text
     versions.json      one entry per session (a run that is resumed has several)
     normalizer.npz     mean and std of the observation, measured before training
+    risk/              copy of the risk folder that the policy is laid over, if it is
     checkpoints/       step-NNNNNNNNNNNN/ with the model, its optimiser and the replay buffer
     progress.json      status (running, stopped, finished), steps done and aimed at
     emissions.json     energy and CO2 of the training itself, per session and summed
@@ -17,6 +18,7 @@ read with pickle: open only run folders that you trust, and share bundles (``car
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -33,9 +35,11 @@ from ..envs.files import atomic_directory, atomic_path, write_json
 from ..envs.scenario import load_scenario, scenario_sha256, scenario_yaml
 from ..envs.schema import Scenario
 from ..envs.strict_yaml import read_yaml
+from .risk.folder import CARD_FILE, HEAD_FILE, Risk, read_risk
 
 SCHEMA = "carbonpilot/run/1"
 MODEL_FILE = "model.zip"
+RISK_FOLDER, RISK_FILES = "risk", (HEAD_FILE, CARD_FILE)
 KEPT_CHECKPOINTS = 2  # the newest, and the one before it in case a disk returns rubbish
 
 
@@ -102,6 +106,7 @@ class RunDir:
         commit: str,
         mean: npt.NDArray[np.float32],
         std: npt.NDArray[np.float32],
+        risk: Path | None = None,
     ) -> RunDir:
         """Make a run folder, whole at once.
 
@@ -113,6 +118,7 @@ class RunDir:
             commit: source revision.
             mean: of the normaliser (F,).
             std: of the normaliser (F,).
+            risk: folder of the risk head and price that the policy is laid over.
 
         Raises:
             InputError: the folder is not empty or cannot be created.
@@ -127,6 +133,10 @@ class RunDir:
             np.savez(folder / "normalizer.npz", mean=mean, std=std)
             for name in ("checkpoints", "tb"):
                 (folder / name).mkdir()
+            if risk is not None:
+                (folder / RISK_FOLDER).mkdir()
+                for name in RISK_FILES:
+                    shutil.copyfile(risk / name, folder / RISK_FOLDER / name)
         return cls(path)
 
     @property
@@ -134,6 +144,24 @@ class RunDir:
         """Mean and standard deviation of the observation, (F,) each."""
         with np.load(self.path / "normalizer.npz", allow_pickle=False) as data:
             return data["mean"], data["std"]
+
+    @property
+    def risk(self) -> Risk | None:
+        """The risk head and price that the policy is laid over, if it is.
+
+        Raises:
+            InputError: the run's copy is incomplete or another than it was started with.
+        """
+        noted = self.config.get("risk")
+        if noted is None:
+            return None
+        folder = self.path / RISK_FOLDER
+        risk = read_risk(folder, table_sha256=self.config["table_sha256"])
+        if risk_hashes(folder) != noted:
+            raise InputError(
+                f"{folder} is not the risk folder that the run was started with. Put the original back, or train again."
+            )
+        return risk
 
     @property
     def finished(self) -> bool:
@@ -220,6 +248,11 @@ class RunDir:
             raise InputError(
                 f"Run folder {self.path} is incomplete: {name} is missing. Train again."
             ) from None
+
+
+def risk_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files of a risk folder, by name."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in RISK_FILES}
 
 
 def _remove(folder: Path) -> None:

@@ -54,6 +54,7 @@ def train(
     evaluation_part: Part = "evaluation",
     watchers: Sequence[BaseCallback] = (),
     wish: str | None = None,
+    risk: str | Path | None = None,
 ) -> RunResult:
     """Train an agent.
 
@@ -75,6 +76,8 @@ def train(
         evaluation_part: part of the world that the evaluations beside the training are played on.
         wish: position of the dial to train for, or "sampled" for an agent that knows all of them; None: the scenario's.
         watchers: further callbacks of stable-baselines3; what they raise ends the training and is passed on.
+        risk: folder of a frozen risk head and price that the policy is laid over (`carbonpilot risk train`); the run
+            keeps a copy.
 
     Raises:
         InputError: the call does not fit, or the run in ``out`` was started with something else.
@@ -83,7 +86,7 @@ def train(
     console = console or Console()
     options = {"num_envs": num_envs, "country_iso_code": country}
     changes = {key: value for key, value in options.items() if value is not None} | dict(settings or {})
-    plan = make_plan(scenario, algo, steps, seed, traces, settings_file, changes, wish)
+    plan = make_plan(scenario, algo, steps, seed, traces, settings_file, changes, wish, risk)
     plan = replace(plan, evaluation_part=evaluation_part)
     run, checkpoint = open_run(plan, Path(out), resume)
     done = checkpoint.steps if checkpoint else 0

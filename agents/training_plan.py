@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..envs.dial import scenario_at
 from ..envs.errors import InputError
 from ..envs.observation import build_table
-from ..envs.scenario import load_scenario, scenario_dict, scenario_sha256
+from ..envs.scenario import load_scenario, refuse_held_out, scenario_dict, scenario_sha256
 from ..envs.schema import Scenario
 from ..envs.simulator import Simulator
 from ..envs.tape import Part
@@ -22,7 +22,9 @@ from . import provenance
 from .algorithms import rollout_steps
 from .host_tracker import grid_intensity
 from .normalizer import measure
-from .run_dir import Checkpoint, RunDir
+from .risk.folder import read_risk, read_risk_for
+from .risk_parts import risk_parts
+from .run_dir import Checkpoint, RunDir, risk_hashes
 from .training_config import load_training_config
 from .training_settings import TrainingConfig
 
@@ -44,6 +46,7 @@ class Plan:
         settings: of the algorithm.
         section: section of the settings file that they come from.
         evaluation_part: where the tapes of the evaluations beside the training come from.
+        risk: folder of the frozen risk head and price that the policy is laid over, or None.
     """
 
     scenario: Scenario
@@ -54,6 +57,7 @@ class Plan:
     settings: TrainingConfig
     section: str
     evaluation_part: Part = "evaluation"
+    risk: Path | None = None
 
     def record(self) -> dict[str, Any]:
         """Content of ``config.yaml``: all that a session that resumes the run must have in common with it."""
@@ -67,6 +71,7 @@ class Plan:
             "table_sha256": build_table(self.scenario).sha256,
             "traces": traces,
             "settings": self.settings.model_dump(),
+            **({} if self.risk is None else {"risk": risk_hashes(self.risk)}),
         }
 
 
@@ -79,6 +84,7 @@ def make_plan(
     settings_file: str | Path | None,
     changes: Mapping[str, Any],
     wish: str | None = None,
+    risk: str | Path | None = None,
 ) -> Plan:
     """Resolve a call of `train`; see there for the arguments.
 
@@ -88,6 +94,7 @@ def make_plan(
     if steps < 1 or seed < 0:
         raise InputError(f"Expected --steps of at least 1 and --seed of at least 0, got {steps} and {seed}.")
     resolved = load_scenario(scenario, traces=traces is not None)
+    refuse_held_out(resolved)
     resolved = resolved if wish is None else scenario_at(resolved, wish)
     if resolved.split == "traces" and traces is None:
         raise InputError(
@@ -97,10 +104,13 @@ def make_plan(
         raise InputError(f"Trace folder {traces} does not exist.")
     settings, section = load_training_config(algo, resolved.name, resolved.family, settings_file, changes)
     grid_intensity(settings.country_iso_code)  # refuses a country that is not known
+    if risk is not None:
+        risk_parts(algo, settings, resolved, read_risk_for(risk, resolved))  # refuses what does not fit
     whole = rollout_steps(settings)
     rounded = math.ceil(steps / whole) * whole
     folder = None if traces is None else str(traces)
-    return Plan(resolved, algo, rounded, seed, folder, settings, section)
+    head = None if risk is None else Path(risk)
+    return Plan(resolved, algo, rounded, seed, folder, settings, section, risk=head)
 
 
 def open_run(plan: Plan, out: Path, resume: bool) -> tuple[RunDir, Checkpoint | None]:
@@ -118,11 +128,13 @@ def open_run(plan: Plan, out: Path, resume: bool) -> tuple[RunDir, Checkpoint | 
                 f"{out} holds a run already. Give a new --out, or --resume to continue that run."
             )
         mean, std = measure_normalizer(plan)
-        return RunDir.create(
-            out, plan.record(), plan.scenario, plan.seed, provenance.commit(), mean, std
-        ), None
+        made = RunDir.create(
+            out, plan.record(), plan.scenario, plan.seed, provenance.commit(), mean, std, plan.risk
+        )
+        return made, None
     run = RunDir(out)
     _check_same(run, plan)
+    _ = run.risk  # its own copy must be whole
     run.clean()
     checkpoints = run.checkpoints()
     if run.finished and not checkpoints:
@@ -138,7 +150,10 @@ def session_seed(seed: int, steps: int) -> int:
 
 
 def measure_normalizer(plan: Plan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean and spread of the observation (F,) on training tapes with random allowed placements."""
+    """Mean and spread of the observation (F,) on training tapes with random allowed placements; a risk head's own."""
+    if plan.risk is not None:
+        arrays = read_risk(plan.risk).arrays
+        return arrays["mean"], arrays["std"]
     simulator = Simulator(plan.scenario, _NORMALIZER_BATCH, part="training", traces_dir=plan.traces_dir)
     rng = np.random.default_rng(np.random.SeedSequence([plan.seed, 0x6E6F726D]))
     seeds = rng.integers(0, 2**31, size=_NORMALIZER_BATCH)

@@ -60,7 +60,7 @@ def bundle(tmp_path):
 def test_what_is_written_is_read(bundle):
     got_card, got_arrays = read_bundle(bundle)
     assert got_card.items() >= card().items()
-    assert (got_card["schema"], got_card["carbonpilot_version"]) == ("carbonpilot/bundle/1", __version__)
+    assert (got_card["schema"], got_card["carbonpilot_version"]) == ("carbonpilot/bundle/2", __version__)
     assert all((got_arrays[name] == array).all() for name, array in arrays().items())
     policy = FrozenPolicy.load(bundle, table_sha256=table().sha256, family="metro")
     assert (policy.name, policy.card) == ("metro-ppo", got_card)
@@ -117,10 +117,33 @@ def forged(bundle, **changes):
     (bundle / CARD_FILE).write_bytes(seal(content))
 
 
-def test_another_schema_is_refused(bundle):
-    forged(bundle, schema="carbonpilot/bundle/2")
-    with pytest.raises(BundleError, match=r"expected schema 'carbonpilot/bundle/1', got .*/bundle/2'"):
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (
+            "carbonpilot/bundle/3",
+            r"schema is 'carbonpilot/bundle/3', .* reads up to 'carbonpilot/bundle/2'.*newer version",
+        ),
+        ("carbonpilot/bundle/0", "expected schema 'carbonpilot/bundle/2', got 'carbonpilot/bundle/0'"),
+        ("carbonpilot/run/1", "expected schema 'carbonpilot/bundle/2', got 'carbonpilot/run/1'"),
+        (None, "expected schema 'carbonpilot/bundle/2', got None"),
+    ],
+)
+def test_another_schema_is_refused(bundle, schema, message):
+    forged(bundle, schema=schema)
+    with pytest.raises(BundleError, match=message):
         FrozenPolicy.load(bundle)
+
+
+def test_a_bundle_of_the_first_schema_is_read(bundle):
+    newer = read_card(bundle)
+    older = {key: value for key, value in newer.items() if key != "risk"}
+    (bundle / CARD_FILE).write_bytes(seal({**older, "schema": "carbonpilot/bundle/1"}))
+    policy = FrozenPolicy.load(bundle)
+    assert policy.card["risk"] is None
+    assert policy.decide(np.zeros(3, np.float32)) == FrozenPolicy("same", newer, arrays()).decide(
+        np.zeros(3, np.float32)
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +152,7 @@ def test_another_schema_is_refused(bundle):
         ({"network": {"layers": [3, 8, 3], "activation": "elu"}}, "activation 'elu' is unknown"),
         ({"network": {"layers": [3, 9, 3], "activation": "relu"}}, r"weight_0 must be .* \(3, 9\)"),
         ({"network": {"layers": [3, 8], "activation": "relu"}}, "do not lead from 3 features to 3 actions"),
-        ({"network": {"layers": 5, "activation": "relu"}}, "does not describe the network"),
+        ({"network": {"layers": 5, "activation": "relu"}}, "network: the card does not describe its layers"),
         ({"actions": "local"}, "'actions' is missing or not a list"),
     ],
 )
