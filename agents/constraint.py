@@ -1,15 +1,19 @@
 """The SLO as a constraint: a PID controller moves the price of a missed request until its target is met.
 
 Stooke, Achiam and Abbeel (2020), "Responsive safety in reinforcement learning by PID Lagrangian methods",
-algorithm 2: lambda = max(0, Kp e + Ki sum(e) + Kd max(0, growth of the cost)). What is ours: the error is relative
-to the target and bounded, and the integral is kept, in units of the multiplier, between the multiplier's own
-bounds. Without that the integral goes on growing while the multiplier can no longer help (it winds up), and for as
-many windows afterwards the policy is held where a miss costs more than anything else.
+algorithm 2: lambda = max(0, Kp e + Ki sum(e) + Kd max(0, growth of the cost)). What is ours:
+
+* The controller works on the logarithm of the multiplier, and the error is relative to the target. So the gains
+  mean the same whether a site's carbon is dear or cheap (the right price of a miss is 1 at one site, 10 at another).
+* The error is bounded, the integral is held between the multiplier's own bounds, and it waits while the error is
+  beyond its bound but falling: the policy is still learning then, and no price makes it learn faster. Without this
+  the integral winds up at the start of a run, and the policy is held where a miss costs more than anything else.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +43,7 @@ class PidLagrangian:
         self.budget_gain = settings.budget_gain
         self.multiplier = settings.start
         self.miss_rate: float | None = None
-        self._integral = settings.start
+        self._integral = math.log(settings.start)
         self._smoothed: float | None = None  # measured share, earlier windows included
         self._missed = self._requests = 0
 
@@ -59,16 +63,18 @@ class PidLagrangian:
     def _update(self, miss_rate: float) -> None:
         s = self._settings
         before = self._smoothed
-        smoothed = miss_rate if before is None else s.smoothing * before + (1.0 - s.smoothing) * miss_rate
-        error = self._bounded((smoothed - self.target) / self.target)
-        growth = 0.0 if before is None else self._bounded(max(0.0, smoothed - before) / self.target)
-        self._integral = min(max(self._integral + s.ki * error, s.lowest), s.highest)
-        wanted = self._integral + s.kp * error + s.kd * growth
-        self.multiplier = min(max(wanted, s.lowest), s.highest)
-        self.miss_rate, self._smoothed = miss_rate, smoothed
+        now = miss_rate if before is None else s.smoothing * before + (1.0 - s.smoothing) * miss_rate
+        error = min(now / self.target - 1.0, s.error_limit)
+        growth = 0.0 if before is None else min(max(0.0, now - before) / self.target, s.error_limit)
+        learning = error == s.error_limit and before is not None and now < before
+        if not learning:
+            self._integral = self._bounded(self._integral + s.ki * error)
+        self.multiplier = math.exp(self._bounded(self._integral + s.kp * error + s.kd * growth))
+        self.miss_rate, self._smoothed = miss_rate, now
 
-    def _bounded(self, error: float) -> float:
-        return min(error, self._settings.error_limit)
+    def _bounded(self, logarithm: float) -> float:
+        s = self._settings
+        return min(max(logarithm, math.log(s.lowest)), math.log(s.highest))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold, as plain data."""

@@ -15,19 +15,20 @@ Count = Annotated[int, Field(ge=1)]
 class ConstraintConfig(Strict):
     """The SLO as a constraint on the share of missed requests (`constraint.PidLagrangian`).
 
-    Multiplier and gains are in units of reward per missed request, as the reward's weight ``slo_miss`` that
-    the multiplier replaces. Errors are relative to the target: (measured - target) / target.
+    The multiplier is in units of reward per missed request, as the weight ``slo_miss`` that it replaces. Errors
+    are relative to the target, (measured - target) / target, and the gains act on the multiplier's logarithm: with ki
+    0.1 it grows by a tenth in a window whose share is twice the target.
 
     Attributes:
         target_share: target of the share of misses over what the SLO allows, 1 - quantile.
-        kp: multiplier per relative error of the last window.
-        ki: growth of the multiplier per window and relative error.
-        kd: multiplier per relative growth of the error; its fall counts nothing.
+        kp: per error of the last window.
+        ki: per window and error.
+        kd: per growth of the error; its fall counts nothing.
         start: multiplier of the first window.
         lowest: bound of the multiplier ...
         highest: ... and the other one; the integral is held between them too.
         smoothing: weight of the earlier windows in the measured share.
-        error_limit: bound of the relative error, so that one bad window cannot wind the multiplier up.
+        error_limit: bound of the error, so that one bad window cannot wind the multiplier up.
         update_steps: requests of one window; the multiplier moves at its end.
         budget_gain: a miss costs multiplier x exp(gain x (budget spent - progress)); 0: each the same.
     """
@@ -36,8 +37,8 @@ class ConstraintConfig(Strict):
     kp: NonNegative
     ki: NonNegative
     kd: NonNegative
-    start: NonNegative
-    lowest: NonNegative
+    start: Positive
+    lowest: Positive
     highest: Positive
     smoothing: Discount
     error_limit: Positive

@@ -31,6 +31,8 @@ class Sb3VecEnv(VecEnv):
         seed: all tapes follow from it.
         part: "training" or "evaluation" tapes.
         traces_dir: trace folder for scenarios that read one.
+        phases: groups of episodes that are spread evenly over an episode's length; 1: all start together.
+            To get there each group but the first is cut off once (no metrics: it was no whole episode).
 
     Attributes:
         simulator: what is adapted.
@@ -39,7 +41,7 @@ class Sb3VecEnv(VecEnv):
 
     def __init__(
         self, scenario: str | Path | Scenario, num_envs: int, seed: int, part: Part = "training",
-        traces_dir: str | Path | None = None,
+        traces_dir: str | Path | None = None, phases: int = 1,
     ) -> None:  # fmt: skip
         """Prepare the simulator and the stream of tape seeds."""
         self.simulator = Simulator(scenario, num_envs, part, traces_dir)
@@ -52,6 +54,8 @@ class Sb3VecEnv(VecEnv):
         )
         self.scenario = self.simulator.scenario
         self._recorder = Recorder(self.scenario, num_envs)
+        self._phases = min(phases, num_envs, self.simulator.requests)
+        self._steps = 0  # since `reset`
         self._rng = np.random.Generator(np.random.SFC64(seed))
         self.outcome: Outcome | None = None
         self._actions = np.zeros(num_envs, dtype=np.int64)
@@ -66,6 +70,7 @@ class Sb3VecEnv(VecEnv):
         if self._seeds[0] is not None:  # SB3's set_random_seed came before this reset
             self._rng = np.random.Generator(np.random.SFC64(self._seeds[0]))
         self._recorder.position[:] = 0
+        self._steps = 0
         observation = self.simulator.reset(self._draw_seeds(self.num_envs))
         self._reset_seeds()
         self._reset_options()
@@ -80,20 +85,37 @@ class Sb3VecEnv(VecEnv):
         result = self.simulator.step(self._actions)
         self.outcome = result.outcome
         self._recorder.add(result.outcome)
-        observation, infos = result.observation, self._no_info
-        if result.truncated.any():
-            over = np.flatnonzero(result.truncated)
-            infos = [{} for _ in range(self.num_envs)]
-            elapsed = round(time.perf_counter() - self._start, 3)
-            for i, metrics in zip(over, self._recorder.close(over), strict=True):
-                infos[i] = {
-                    "terminal_observation": observation[i].copy(),
-                    "TimeLimit.truncated": True,
-                    "episode": {"r": metrics["return"], "l": metrics["requests"], "t": elapsed},
-                    "episode_metrics": metrics,
-                }
+        observation, infos, done = result.observation, self._no_info, result.truncated
+        self._steps += 1
+        cut = self._cut() & ~done
+        if done.any() or cut.any():
+            infos = self._infos(observation, done, cut)
+            done = done | cut
+            over = np.flatnonzero(done)
             observation = self.simulator.reset_columns(over, self._draw_seeds(over.size))
-        return observation, result.reward.astype(np.float32), result.truncated, infos
+        return observation, result.reward.astype(np.float32), done, infos
+
+    def _infos(
+        self, observation: npt.NDArray[np.float32], done: npt.NDArray[np.bool_], cut: npt.NDArray[np.bool_]
+    ) -> list[dict[str, Any]]:
+        """What SB3 wants to know of the episodes that are over, and the metrics of the whole ones among them."""
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(done | cut):
+            infos[i] = {"terminal_observation": observation[i].copy(), "TimeLimit.truncated": True}
+        whole, elapsed = np.flatnonzero(done), round(time.perf_counter() - self._start, 3)
+        for i, metrics in zip(whole, self._recorder.close(whole), strict=True):
+            infos[i]["episode"] = {"r": metrics["return"], "l": metrics["requests"], "t": elapsed}
+            infos[i]["episode_metrics"] = metrics
+        self._recorder.position[cut] = 0
+        return infos
+
+    def _cut(self) -> npt.NDArray[np.bool_]:
+        """The group of episodes that is cut off now (B,), so that the groups are spread over the episode."""
+        group = self._steps * self._phases // self.simulator.requests
+        before = (self._steps - 1) * self._phases // self.simulator.requests
+        if group == before or group >= self._phases or self._phases == 1:
+            return np.zeros(self.num_envs, dtype=bool)
+        return np.arange(self.num_envs) * self._phases // self.num_envs == group
 
     def close(self) -> None:
         """End the simulator's helper thread, if there is one."""
@@ -131,7 +153,7 @@ class Sb3VecEnv(VecEnv):
 
 def make_sb3_env(
     scenario: str | Path | Scenario, num_envs: int, seed: int, part: Part = "training",
-    traces_dir: str | Path | None = None,
+    traces_dir: str | Path | None = None, phases: int = 1,
 ) -> Sb3VecEnv:  # fmt: skip
-    """Build the vector environment that agents train in."""
-    return Sb3VecEnv(scenario, num_envs, seed, part, traces_dir)
+    """Build the vector environment that agents train in; arguments as those of `Sb3VecEnv`."""
+    return Sb3VecEnv(scenario, num_envs, seed, part, traces_dir, phases)
