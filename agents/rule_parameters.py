@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..envs.errors import InputError, unknown_name
+from ..envs.scenario import load_scenario
 from ..envs.schema import Scenario
 from .bandit import Bandit
 from .baselines import CleanestZone, RttThreshold
@@ -128,7 +129,7 @@ class TunedRules:
 
 
 def tuned_rules(scenario: Scenario, file: str | Path | None = None) -> TunedRules:
-    """The tuned parameters for a scenario.
+    """The tuned parameters for a scenario; for one that is held out, those of the scenario that is trained on instead.
 
     Args:
         scenario: the site.
@@ -137,6 +138,8 @@ def tuned_rules(scenario: Scenario, file: str | Path | None = None) -> TunedRule
     Raises:
         InputError: a given file (not a shipped one) was made for another scenario, or any is broken.
     """
+    if scenario.held_out_from is not None:
+        scenario = load_scenario(scenario.held_out_from)
     path = TUNED / f"{scenario.name}.yaml" if file is None else Path(file)
     if file is None and not path.is_file():
         return TunedRules(

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from .. import __version__
 from ..envs.errors import InputError
 from ..envs.files import check_output_file
-from ..envs.scenario import load_scenario, scenario_sha256
+from ..envs.scenario import load_scenario, refuse_held_out, scenario_sha256
 from ..envs.schema import Scenario
 from .provenance import command_line
 from .rule_parameters import default_parameters, tunable_rules, tunables_of
@@ -69,6 +69,7 @@ def run_tune(
     """
     options = options or TuneOptions()
     scenario = load_scenario(scenario_name, traces=traces is not None)
+    refuse_held_out(scenario)
     names = _rules(policies)
     path = check_output_file(out)
     file = None if study is None else check_output_file(study)

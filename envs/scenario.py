@@ -58,6 +58,19 @@ def load_scenario(name_or_path: str | Path, traces: bool = False) -> Scenario:
     return scenario
 
 
+def refuse_held_out(scenario: Scenario) -> None:
+    """Refuse to learn anything on a scenario that is kept for evaluation.
+
+    Raises:
+        InputError: names the scenario to learn on instead.
+    """
+    if scenario.held_out_from is not None:
+        raise InputError(
+            f"Scenario '{scenario.name}' is held out for evaluation: nothing may be trained or tuned on its regions, "
+            f"operators and days. Use '{scenario.held_out_from}', then benchmark here."
+        )
+
+
 def scenario_dict(scenario: Scenario) -> dict[str, Any]:
     """The scenario as plain data under the keys of its YAML file; parts that are off are left out."""
     return scenario.model_dump(mode="json", by_alias=True, exclude_none=True)

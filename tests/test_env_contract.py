@@ -49,7 +49,8 @@ def first_requests(env_id):
     observation, _ = env.reset(seed=12)
     seen, rewards = [observation], []
     for n in range(40):
-        observation, reward, *_ = env.step(n % env.action_space.n)
+        action = n % env.action_space.n
+        observation, reward, *_ = env.step(action if env.unwrapped.action_masks()[action] else 0)
         seen.append(observation)
         rewards.append(reward)
     return {
