@@ -1,0 +1,93 @@
+"""`carbonpilot sweep`: train many agents, and turn them into one table."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...envs.options import Traces
+
+sweep_app = typer.Typer(no_args_is_help=True)
+
+
+class EngineName(str, enum.Enum):
+    """Where trials run."""
+
+    local = "local"
+    ray = "ray"
+
+
+@sweep_app.callback()
+def root() -> None:
+    """Train many agents, algorithms x settings x scenarios x seeds, and turn them into one table."""
+
+
+@sweep_app.command()
+def run(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Sweep file (docs/sweep.md).")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder; one with a sweep goes on.")] = ...,  # type: ignore[assignment]
+    scenario: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Without a file: may be given several times.")
+    ] = None,
+    algo: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Without a file: may be given several times.")
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Without a file: requests to learn from.")
+    ] = 500_000,
+    seeds: Annotated[str, typer.Option(metavar="LIST", help="Without a file: 0,1,2 or 0-4.")] = "0-4",
+    traces: Traces = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Trainings at a time (default: one per CPU).")
+    ] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="Processes of this machine, or a Ray cluster.")
+    ] = EngineName.local,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Of a Ray cluster; 'auto' for the one here (default: starts its own)."
+        ),
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, metavar="N", help="Of a trial whose process was lost.")] = 2,
+) -> None:
+    """Run a sweep; finished trials are skipped, interrupted ones go on from their checkpoint.
+
+    Example: carbonpilot sweep run --scenario metro --algo ppo --algo dqn --seeds 0-4 --out runs/sweep
+    """
+    import os
+
+    from ...envs.console import progress
+    from ...envs.errors import InputError
+    from .folder import SweepFolder
+    from .spec import read_spec, spec_of_options
+
+    options = {"--scenario": scenario, "--algo": algo, "--traces": traces}
+    given = [name for name, value in options.items() if value]
+    if file is not None and given:
+        raise InputError(f"{', '.join(given)}: the sweep file says this already. Give either.")
+    spec = (
+        read_spec(file)
+        if file is not None
+        else spec_of_options(scenario or (), algo or (), steps, seeds, traces)
+    )
+    from .run import Sweep  # late: torch takes seconds to import
+    from .trial import expand
+
+    trials = expand(spec, Path.cwd() if file is None else file.absolute().parent)
+    folder = SweepFolder(out)
+    with folder.locked():
+        folder.add(trials)
+        if engine is EngineName.ray:
+            from .ray_engine import RayEngine
+
+            where = RayEngine(folder, jobs, address)
+        else:
+            from .local import LocalEngine
+
+            where = LocalEngine(folder, jobs or os.cpu_count() or 1)
+        with progress("sweep") as report:
+            Sweep(folder, trials, where, lambda line: typer.echo(line, err=True), report, retries).run()

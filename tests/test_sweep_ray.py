@@ -1,0 +1,104 @@
+"""A sweep on a real Ray instance here: a killed worker's trial is run again, results are those without Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("ray", reason="ray is not installed: pip install 'carbonpilot[ray]'")
+
+from carbonpilot.agents.algorithms import load_model
+from carbonpilot.agents.sweep.folder import SweepFolder
+from carbonpilot.agents.sweep.ray_engine import RayEngine
+from carbonpilot.agents.sweep.ray_worker import Job, check_folder, play
+from carbonpilot.agents.sweep.run import Sweep
+from carbonpilot.agents.sweep.spec import read_spec
+from carbonpilot.agents.sweep.trial import expand
+from carbonpilot.envs.errors import InputError
+
+
+def prepare(lab, tmp_path, name):
+    lab.site(tmp_path)
+    agent = {"algo": "ppo", "steps": 8 * lab.rollout, "settings": {**lab.small_ppo, "checkpoint_share": 1.0}}
+    content = {
+        "schema": "carbonpilot/sweep/1",
+        "scenarios": ["short-site.yaml"],
+        "seeds": [0, 1],
+        "agents": {"ppo": agent},
+    }
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(content))
+    trials = expand(read_spec(file), tmp_path)
+    folder = SweepFolder(tmp_path / name)
+    folder.add(trials)
+    return folder, trials
+
+
+def weights(run, seed_folder):
+    model = load_model("ppo", run / seed_folder / "model.zip")
+    return {name: value.numpy() for name, value in model.policy.state_dict().items()}
+
+
+def test_a_killed_workers_trial_is_run_again_and_results_are_those_without_ray(lab, tmp_path):
+    folder, trials = prepare(lab, tmp_path, "ray")
+    killed = []
+
+    def kill_the_first_worker():
+        """As soon as its training has begun, and before its first checkpoint."""
+        log = folder.log(trials[0].name)
+        run = folder.run(trials[0].name)
+        while not (run / "progress.json").is_file():
+            time.sleep(0.005)
+        worker = int(re.findall(r"started by process (\d+)", log.read_text())[0])
+        assert worker != os.getpid()
+        os.kill(worker, signal.SIGKILL)
+        killed.append(list(run.glob("checkpoints/step-*")))
+
+    watcher = threading.Thread(target=kill_the_first_worker, daemon=True)
+    watcher.start()
+    said = []
+    Sweep(folder, trials, RayEngine(folder, 2, None), said.append, lambda *_: None).run()
+    watcher.join(5)
+    assert killed == [[]], "killed before its first checkpoint, so it starts from the first step"
+    assert any("lost, is tried again: the worker was lost (WorkerCrashedError)" in line for line in said)
+    state = json.loads((folder.path / "sweep.json").read_text())["trials"]
+    assert [state[t.name]["attempts"] for t in trials] == [2, 1]
+    assert {state[t.name]["status"] for t in trials} == {"finished"}
+
+    for trial in trials:  # the same trainings here, by hand
+        lab.train(
+            tmp_path / "short-site.yaml",
+            tmp_path / "plain" / trial.name,
+            trial.plan.steps,
+            seed=trial.plan.seed,
+            settings={"checkpoint_share": 1.0},
+        )
+        with_ray, without = weights(folder.path / "runs", trial.name), weights(tmp_path / "plain", trial.name)
+        assert with_ray.keys() == without.keys()
+        for name in without:
+            np.testing.assert_array_equal(with_ray[name], without[name], err_msg=f"{trial.name} {name}")
+
+
+def test_a_machine_that_sees_another_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="does not see the sweep's folder .*shared file system"):
+        check_folder(tmp_path, "token")
+    (tmp_path / "sweep.json").write_text(json.dumps({"token": "another"}))
+    job = Job(str(tmp_path), "token", "a", ("train",), str(tmp_path / "log"))
+    with pytest.raises(InputError, match="does not see"):
+        play(job)
+    check_folder(tmp_path, "another")
+
+
+def test_a_worker_stops_its_training_when_the_stop_file_appears(tmp_path):
+    (tmp_path / "sweep.json").write_text(json.dumps({"token": "mine"}))
+    (tmp_path / "stop").touch()
+    log = tmp_path / "logs" / "a.log"
+    assert play(Job(str(tmp_path), "mine", "a", ("doctor",), str(log))) == -signal.SIGTERM
