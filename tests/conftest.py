@@ -135,7 +135,13 @@ class TrainingLab:
         "evaluations": 2,
         "evaluation_episodes": 8,
     }
-    small = {"ppo": small_ppo, "dqn": small_dqn}  # noqa: RUF012
+    small = {  # noqa: RUF012
+        "ppo": small_ppo,
+        "maskable-ppo": small_ppo,
+        "recurrent-ppo": {**small_ppo, "lstm_hidden": 8},
+        "dqn": small_dqn,
+        "qrdqn": {**small_dqn, "quantiles": 8},
+    }
     rollout = 8 * 32  # environment steps between two updates of the small PPO
 
     @staticmethod
