@@ -69,12 +69,6 @@ LINK_SOURCES = {
         "clarkzjw/mmsys24-starlink-livestreaming-data, MMSys 2024, CC BY-SA 4.0 (only numbers fitted to it are here)",
         MAX_OF_5,
     ),
-    "cell-ireland": FamilySource(
-        ("network/cell_drive_2020-01-16.csv", "network/cell_drive_2020-02-13.csv"),
-        ("network/cell_drive_2019-12-16.csv", "network/cell_static.csv"),
-        "uccmisl/5Gdataset, Raca et al. 2020, GPL-3.0 (only numbers fitted to it are here)",
-        MAX_OF_5,
-    ),
     "5g": FamilySource(_spans("0.0-0.6", *_5G), _spans("0.6-1.0", *_5G), _CICV5G, MAX_OF_20),
     "5g-rural": FamilySource(
         _spans("0.0-0.6", "5g_rural_n8"), _spans("0.6-1.0", "5g_rural_n8"), _CICV5G, MAX_OF_20

@@ -31,8 +31,7 @@ from carbonpilot.envs.validation import validated
 
 SECONDS = 120
 FAMILIES = (
-    "us-drive", "us-drive-two", "us-drive-other", "starlink", "starlink-seattle", "cell-ireland", "5g", "5g-rural",
-    "wifi",
+    "us-drive", "us-drive-two", "us-drive-other", "starlink", "starlink-seattle", "5g", "5g-rural", "wifi",
 )  # fmt: skip
 REGIONS = ("us-bpat", "us-miso", "us-soco", "gb", "de", "us-cal-ciso", "au-nsw", "br-cs", "ca-on", "sg", "za")
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -48,7 +47,6 @@ TOLERANCE = {
     "us-drive-other": (0.05, 0.12, 0.08),
     "starlink": (0.05, 0.05, 0.02),
     "starlink-seattle": (0.05, 0.08, 0.14),
-    "cell-ireland": (0.05, 0.18, 0.08),
     "5g": (0.03, 0.05, 0.14),
     "5g-rural": (0.12, 0.30, 0.12),
     "wifi": (0.18, 0.08, 0.08),
@@ -97,9 +95,8 @@ def test_rtt_remembers_as_recorded(name, described):
 def test_stalls_and_losses_take_their_recorded_share(name, described):
     real, made = load_link_family(name).observed, described[name]
     assert made["blocked_share"] == pytest.approx(real.blocked_share, rel=0.15, abs=1e-9)
-    # Episodes end inside some stalls, so the seen length is below the recorded one; more so for long ones.
-    tolerance = 0.12 if real.mean_blocked_s < 10 else 0.16
-    assert made["mean_blocked_s"] == pytest.approx(real.mean_blocked_s, rel=tolerance, abs=1e-9)
+    # Episodes end inside some stalls, so the seen length is a little below the recorded one.
+    assert made["mean_blocked_s"] == pytest.approx(real.mean_blocked_s, rel=0.12, abs=1e-9)
     assert made["lossy_share"] == pytest.approx(real.lossy_share, rel=0.1, abs=1e-9)
     assert made["mean_lossy_loss_fraction"] == pytest.approx(real.mean_lossy_loss_fraction, rel=0.2, abs=1e-9)
 
