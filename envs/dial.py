@@ -36,7 +36,7 @@ class Dial(Strict):
     Attributes:
         carbon_share_at_zero: what a mg counts at wish 0, share of what it counts at wish 1.
         miss_price_span: price of a miss at wish 1, times that at wish 0.
-        accuracy_mg_per_miou: CO2 that a point of expected mIoU may cost at wish 1, mg.
+        accuracy_mg_per_miou: CO2 that a point of expected mIoU, answered in time, may cost at wish 1, mg.
         presets: named positions.
     """
 

@@ -122,7 +122,8 @@ def reward(site: Any, e: Any, o: Any) -> None:
     carbon = -e.weight_carbon * carbon_mg
     miss = -e.weight_miss if latency > site.slo_ms else 0.0
     excess = -e.weight_excess * max(latency - site.slo_ms, 0.0) * PER_S
-    accuracy = -e.weight_accuracy * (site.best_miou - o.accuracy_miou)
+    in_time_miou = o.accuracy_miou if latency <= site.slo_ms else 0.0  # a late answer has none
+    accuracy = -e.weight_accuracy * (site.best_miou - in_time_miou)
     o.reward_carbon, o.reward_slo_miss, o.reward_latency_excess, o.reward_accuracy = (
         carbon,
         miss,

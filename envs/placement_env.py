@@ -50,7 +50,8 @@ class PlacementEnv(gym.Env):
 
     ## Rewards
     Minus the weighted sum of named costs: carbon (mg of the scenario's account), a miss of the SLO (1 or 0),
-    latency above the SLO (s), accuracy below the best model's (mIoU points). Weights are in the scenario.
+    latency above the SLO (s), accuracy below the best model's (mIoU points; an answer that misses the SLO has none).
+    Weights are in the scenario, and move with the wishes of the episode (`docs/dial.md`).
 
     ## Starting State
     Empty queues and a cool device at a random hour; the tape is drawn from the seed of `reset`.

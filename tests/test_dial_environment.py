@@ -133,7 +133,12 @@ def test_each_episode_is_paid_by_its_own_wishes():
         result = simulator.step(rng.integers(0, 5, 64))
         o = result.outcome
         costs = np.stack(
-            [o.carbon_mg, o.missed, np.maximum(o.latency_ms - 150, 0) / 1000, best - o.accuracy_miou]
+            [
+                o.carbon_mg,
+                o.missed,
+                np.maximum(o.latency_ms - 150, 0) / 1000,
+                best - o.accuracy_miou * ~o.missed,
+            ]
         )
         np.testing.assert_allclose(result.reward, -(weights * costs).sum(axis=0), rtol=1e-9)
         np.testing.assert_allclose(sum(o.reward_terms.values()), result.reward, rtol=1e-9)

@@ -2,9 +2,11 @@
 
     score = carbon x corrections + radio tail + heat + price of a miss x probability of one - worth of accuracy
 
-in mg of carbon. The wishes of the operator's dial move the two prices (`envs/dial.py`). The score is linear in each of
-them, so more wish for accuracy never chooses less of it, more wish for latency never more risk, and more wish for
-carbon never more carbon (with its radio and heat).
+in mg of carbon. The wishes of the operator's dial move the two prices (`envs/dial.py`): all that is not carbon gets
+dearer as the wish for carbon falls, a miss as that for latency rises, accuracy as that for accuracy does. An answer
+that comes too late has no accuracy, so the worth of accuracy is part of the price of a miss. The score is linear in
+what a wish moves: more wish for carbon never chooses more carbon (with its radio and heat), more wish for latency
+never more risk, more wish for accuracy never less accuracy (less what misses lose of it).
 
 The lowest score wins. It is what the rule `slo-predictive-budget` (`agents/predictive.py`) minimises, less its memory,
 and with the risk head's probability in place of the rule's own prediction. While misses run ahead of plan their price
@@ -73,6 +75,9 @@ class Price:
         self._remote = np.array([p.node != LOCAL for p in places])
         more_miou = [p.accuracy_miou - places[0].accuracy_miou for p in places]
         self._more_miou = np.array(more_miou, np.float32)
+        self._local_miou = np.float32(
+            places[0].accuracy_miou
+        )  # what a late answer loses, within a few points
         self._allowed_misses = np.float32(max(1.0, (1.0 - scenario.slo.quantile) * scenario.episode.requests))
         self._tail_s = np.float32(0.0 if radio is None else radio.tail_s)
         tail_w = 0.0 if radio is None else radio.tail_power_w
@@ -115,7 +120,7 @@ class Price:
         dearer = c.log_carbon_span * (1.0 - wish_carbon)
         steepness = c.budget_gain * (spent - c.planned_start - c.planned_slope * progress)
         steepness = _within(steepness + c.log_miss_span * (wish_latency - 0.5) + dearer)
-        price_mg = (c.miss_mg + c.miss_locals * v[9]) * math.exp(steepness)
+        price_mg = (c.miss_mg + c.miss_locals * v[9] + c.late_mg * wish_accuracy) * math.exp(steepness)
         worth = wish_accuracy * math.exp(dearer)
         radio_mg = c.radio_mg_per_s * grid * (c.tail_s - tail_s)
         heat_mg = c.hot_mg if throttled > 0.0 else c.warm_mg * _share((heat - c.warm_from) / c.warm_width)
@@ -144,12 +149,12 @@ class Price:
         score *= 1 + np.where(remote, p["load_carbon_share"], np.float32(0)) * load
         radio_mg = p["radio_share"] * self._tail_mg_per_s * grid * (self._tail_s - tail_s)
         score += np.where(remote, radio_mg, self._heat_mg(heat, throttled))
-        dearer = -np.log(p["carbon_share_at_zero"]) * (
-            1 - wishes[0]
-        )  # what is not carbon, as less of it counts
-        score -= p["accuracy_price_mg"] * wishes[2] * np.exp(dearer) * self._more_miou[:, None]
+        dearer = -np.log(p["carbon_share_at_zero"]) * (1 - wishes[0])  # what is not carbon, as less counts
+        worth_mg = p["accuracy_price_mg"] * wishes[2]
+        score -= worth_mg * np.exp(dearer) * self._more_miou[:, None]
+        miss_mg = p["miss_price_mg"] + p["miss_price_locals"] * carbon[0] + worth_mg * self._local_miou
         dial = np.log(p["miss_price_span"]) * (wishes[1] - np.float32(0.5)) + dearer
-        score += self._miss_mg(carbon[0], spent, progress, dial) * _sigmoid(logits.T)
+        score += miss_mg * self._steepness(spent, progress, dial) * _sigmoid(logits.T)
         return np.ascontiguousarray(np.where(self.shielded(observations), logits.T, score).T)
 
     def _heat_mg(self, heat: Floats, throttled: Floats) -> Floats:
@@ -160,16 +165,15 @@ class Price:
         nearness = np.clip((heat - (self._hot - p["heat_reserve"])) / p["heat_ramp"], 0, 1)
         return np.where(throttled > 0, p["hot_price_mg"], p["heat_price_mg"] * nearness)
 
-    def _miss_mg(self, local_mg: Floats, spent: Floats, progress: Floats, dial: Floats) -> Floats:
-        """Price of a miss (B,), mg: a sum and a multiple of local carbon, by how far misses are ahead of plan.
+    def _steepness(self, spent: Floats, progress: Floats, dial: Floats) -> Floats:
+        """Factor on the price of a miss (B,): how far misses are ahead of plan, and what the wishes make of it.
 
-        ``dial`` is the logarithm of what the wishes make of it (B,).
+        ``dial`` is the logarithm of the latter (B,).
         """
         p = self._p
         start, end = p["budget_head_start"], p["budget_end"]
         ahead = spent - start - (end - start) * progress
-        steepness = np.clip(p["budget_gain"] * ahead + dial, -STEEPEST, STEEPEST)
-        return (p["miss_price_mg"] + p["miss_price_locals"] * local_mg) * np.exp(steepness)
+        return np.exp(np.clip(p["budget_gain"] * ahead + dial, -STEEPEST, STEEPEST))
 
     def _check(self, observations: Floats, logits: Floats) -> None:
         if observations.ndim != 2 or observations.shape[1:] != self._shape:
@@ -204,6 +208,7 @@ class Price:
             planned_slope=p["budget_end"] - p["budget_head_start"],
             miss_mg=p["miss_price_mg"],
             miss_locals=p["miss_price_locals"],
+            late_mg=p["accuracy_price_mg"] * float(self._local_miou),
             log_miss_span=math.log(p["miss_price_span"]),
             log_carbon_span=-math.log(p["carbon_share_at_zero"]),
             radio_mg_per_s=p["radio_share"] * float(self._tail_mg_per_s),
@@ -230,6 +235,7 @@ class Constants(NamedTuple):
     planned_slope: float
     miss_mg: float
     miss_locals: float
+    late_mg: float
     log_miss_span: float
     log_carbon_span: float
     radio_mg_per_s: float
