@@ -143,15 +143,36 @@ def benchmark(
 
 
 def export(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a training run.")],
+    run_dir: Annotated[
+        Path,
+        typer.Argument(metavar="RUN_DIR", help="Folder of a training run, or of a risk head and its price."),
+    ],
     out: Annotated[Path, typer.Option(metavar="BUNDLE_DIR", help="Folder to create.")],
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCENARIO", help="Site of a risk head (default: the shipped one it was made for)."
+        ),
+    ] = None,
 ) -> None:
     """Freeze a trained policy into a bundle that loads in milliseconds without torch.
 
     Example: carbonpilot export runs/metro-ppo --out bundles/metro-ppo
     """
+    from ..envs.errors import InputError
+    from ..envs.scenario import load_scenario
     from .export import export_run
+    from .export_risk import export_risk
+    from .risk.folder import is_risk_folder
 
+    if is_risk_folder(run_dir):
+        site = None if scenario is None else load_scenario(scenario)
+        typer.echo(f"wrote {export_risk(run_dir, out, site)}")
+        return
+    if scenario is not None:
+        raise InputError(
+            f"--scenario is for risk folders; the run {run_dir} holds its own scenario. Leave it out."
+        )
     typer.echo(f"wrote {export_run(run_dir, out)}")
 
 

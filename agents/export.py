@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
 
 from ..envs.errors import CarbonPilotError, InputError
 from ..envs.observation import ObservationTable, build_table
 from ..envs.scenario import scenario_sha256
 from ..envs.schema import Scenario
 from .bundle_writer import write_bundle
-from .frozen import FrozenPolicy
+from .frozen import freeze
 from .onnx_graph import onnx_graph
-from .parity import Parity, compare, random_observations
+from .parity import Parity, compare_outputs, random_observations
+from .risk_record import made_of
 from .run_dir import RunDir
-from .sb3_weights import Network, extract_network
+from .sb3_weights import Network, extract_network, sb3_outputs
 
 PARITY_OBSERVATIONS = 10_000
 PARITY_SEED = 0
+
+Outputs = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Origin:
         commit: version control commit of the code, or "unknown".
         versions: library -> version.
         finished: whether the training reached the steps it was asked for.
+        risk: where the risk head and the price below it come from: scenario, calibration, training, ...; None without.
     """
 
     scenario: Scenario
@@ -45,6 +54,7 @@ class Origin:
     commit: str
     versions: dict[str, str]
     finished: bool = True
+    risk: dict[str, Any] | None = None
 
 
 def export_run(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
@@ -77,6 +87,7 @@ def export_run(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str])
         commit=(run.path / "commit").read_text().strip(),
         versions=sessions[-1]["versions"] if sessions else {},
         finished=run.finished,
+        risk=None if run.risk is None else made_of(run.risk),
     )
     return export_model(model, out_dir, origin)
 
@@ -105,7 +116,7 @@ def export_model(model: Any, out_dir: str | os.PathLike[str], origin: Origin) ->
     """Freeze a stable-baselines3 model into a bundle.
 
     Args:
-        model: a trained DQN, QR-DQN or PPO model with MLP layers.
+        model: a trained DQN, QR-DQN or PPO model with MLP layers, over a risk head or not.
         out_dir: folder to create; it may exist if it is empty.
         origin: what the card shall say about its training.
 
@@ -117,15 +128,35 @@ def export_model(model: Any, out_dir: str | os.PathLike[str], origin: Origin) ->
         CarbonPilotError: if the frozen policy does not decide as the model, or the disk is full.
     """
     network = extract_network(model)
-    card = make_card(_algorithm(model), network, origin)
-    graph = onnx_graph(network.arrays, network.activation, network.output)
-    parity = _check_parity(model, network, card, graph)
+    return freeze_network(_algorithm(model), network, origin, out_dir, lambda rows: sb3_outputs(model, rows))
+
+
+def freeze_network(
+    algorithm: str, network: Network, origin: Origin, out_dir: str | os.PathLike[str], expected: Outputs
+) -> Path:
+    """Write a bundle of a network, or of a risk head alone, once it decides as torch does.
+
+    Args:
+        algorithm: for the card.
+        network: what to freeze.
+        origin: what the card shall say about its training.
+        out_dir: folder to create; it may exist if it is empty.
+        expected: torch's outputs (N, P) of observations (N, F).
+
+    Raises:
+        InputError: if it does not fit the scenario, or the folder is taken.
+        CarbonPilotError: if the frozen policy does not decide as torch does, or the disk is full.
+    """
+    card = make_card(algorithm, network, origin)
+    features = card["observation"]["features"]
+    graph = onnx_graph(network.arrays, network.activation, network.output, network.risk, features)
+    parity = _check_parity(expected, network, card, graph, origin.table)
     card["parity"] = {"on": f"random observations, seed {PARITY_SEED}", **parity.records()}
     return write_bundle(out_dir, card, network.arrays, graph)
 
 
 def make_card(algorithm: str, network: Network, origin: Origin) -> dict[str, Any]:
-    """The card of a model, without what the writer adds.
+    """The card of a policy, without what the writer adds.
 
     Raises:
         InputError: if the network does not fit the scenario's observations and placements.
@@ -138,10 +169,12 @@ def make_card(algorithm: str, network: Network, origin: Origin) -> dict[str, Any
             f"The model maps {got[0]} features to {got[1]} actions, scenario '{scenario.name}' has "
             f"{expected[0]} features and {expected[1]} placements. Likely cause: it was trained elsewhere."
         )
+    learned = {"layers": network.layers, "activation": network.activation}
     return {
         "algorithm": algorithm,
         "output": network.output,
-        "network": {"layers": network.layers, "activation": network.activation},
+        "network": None if network.activation is None else learned,
+        "risk": None if network.risk is None else {**network.risk, "made": origin.risk},
         "observation": {"sha256": table.sha256, "features": table.records()},
         "actions": actions,
         "scenario": scenario.name,
@@ -160,12 +193,13 @@ def make_card(algorithm: str, network: Network, origin: Origin) -> dict[str, Any
     }
 
 
-def _check_parity(model: Any, network: Network, card: dict[str, Any], graph: bytes) -> Parity:
+def _check_parity(
+    expected: Outputs, network: Network, card: dict[str, Any], graph: bytes, table: ObservationTable
+) -> Parity:
     arrays = network.arrays
-    observations = random_observations(
-        model.observation_space, arrays["mean"], arrays["std"], PARITY_OBSERVATIONS, PARITY_SEED
-    )
-    parity = compare(model, FrozenPolicy("export", card, arrays), graph, observations)
+    space = gymnasium.spaces.Box(table.low, table.high, dtype=np.float32)
+    observations = random_observations(space, arrays["mean"], arrays["std"], PARITY_OBSERVATIONS, PARITY_SEED)
+    parity = compare_outputs(expected(observations), freeze("export", card, arrays), graph, observations)
     if not parity.holds:
         raise CarbonPilotError(
             f"The frozen policy does not decide as the model does: {parity}. No bundle was written. "

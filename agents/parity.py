@@ -51,7 +51,11 @@ class Parity:
 
 def compare(model: Any, policy: FrozenPolicy, graph: bytes, observations: Floats) -> Parity:
     """Compare SB3 model, frozen policy (batch path) and ONNX file on observations (N, F)."""
-    expected = sb3_outputs(model, observations)
+    return compare_outputs(sb3_outputs(model, observations), policy, graph, observations)
+
+
+def compare_outputs(expected: Floats, policy: FrozenPolicy, graph: bytes, observations: Floats) -> Parity:
+    """As `compare`, with torch's outputs (N, P) for the observations."""
     outputs = {"numpy": policy.logits(observations), "onnx": run_onnx(graph, observations)}
     scale = np.maximum(1.0, np.abs(expected).max(axis=1, keepdims=True))
     errors = {name: float((np.abs(got - expected) / scale).max()) for name, got in outputs.items()}

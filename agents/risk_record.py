@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from ..envs.observation import build_table
 from ..envs.schema import Scenario
+from .bundle_arrays import Arrays
+from .risk.folder import Risk
 from .risk.price import Price
 from .risk_terms import LEARNING, PriceRecord
 
@@ -46,3 +48,15 @@ def price_record(
         )
     ]
     return PriceRecord({**constants, "unit_mg": unit_mg, **LEARNING}, tuple(placements))
+
+
+def risk_part(head: Arrays, record: PriceRecord) -> dict[str, Any]:
+    """What the card of a bundle says of a risk head (arrays as in ``risk.npz``) and its price."""
+    count = sum(name.startswith("weight_") for name in head)
+    layers = [len(head["mean"]), *(len(head[f"bias_{i}"]) for i in range(count))]
+    return {"layers": layers, "activation": "relu", "price": record.as_json()}
+
+
+def made_of(risk: Risk) -> dict[str, Any]:
+    """Where a risk head and its price come from, for the card of a bundle: their own card."""
+    return risk.card.model_dump(mode="json", by_alias=True, exclude={"actions"})

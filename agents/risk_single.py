@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .risk_terms import REQUEST, STEEPEST, PriceRecord, loaded
+from .risk_terms import ON, REQUEST, STEEPEST, PriceRecord, loaded
 
 Numbers = Sequence[float]
 One = Callable[[Numbers, Numbers], tuple[float, ...]]
@@ -43,6 +43,7 @@ def _compiled(record: PriceRecord, with_logits: bool) -> One:
     namespace: dict[str, Any] = {
         "exp": math.exp,
         "asinh": math.asinh,
+        "on": ON,
         "limit": numbers["logit_limit"],
         "limited": lambda logit: math.copysign(numbers["logit_limit"], logit),
         "share_of": _share,
@@ -71,7 +72,7 @@ def one(terms, logits):
         return {", ".join([*clipped, *few])},
     price = base * exp(steepness)
     radio *= grid
-    heat = hot_mg if throttled > 0.5 else warm_mg * share_of(warmth)
+    heat = hot_mg if throttled > on else warm_mg * share_of(warmth)
     {worth}
     local = {scores[0]}
     scale = 1.0 / (unit_mg + price_share * price)

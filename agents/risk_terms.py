@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 STEEPEST = 60.0  # exp of more overflows single precision; as in `agents/risk/price.py`
+ON = 1e-3  # a flag above this is set: 0 or 1, it may have lost its last digits
 WHOLE = 1e-3  # misses this near to a whole number are whole; as there
 # How the price reaches a learned part. A bundle's card holds its own, so that another choice here changes no bundle.
 LEARNING = {
@@ -203,7 +204,7 @@ def scores_mg(xp: Any, terms: Any, logits: Any, record: PriceRecord) -> tuple[An
     steepness = xp.clip(request["steepness"], -STEEPEST, STEEPEST)
     price = request["base"] * xp.exp(steepness)
     warm = n["warm_mg"] * xp.clip(request["warmth"], 0.0, 1.0)
-    heat = xp.where(request["throttled"] > 0.5, n["hot_mg"], warm)
+    heat = xp.where(request["throttled"] > ON, n["hot_mg"], warm)
     radio = request["radio"] * request["grid"]
     worth = request["accuracy"] * xp.exp(request["dearer"])
     risk = 1.0 / (1.0 + xp.exp(-xp.clip(logits, -STEEPEST, STEEPEST)))

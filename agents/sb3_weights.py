@@ -9,6 +9,8 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.qrdqn.policies import QRDQNPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
@@ -16,9 +18,12 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
 from ..envs.errors import InputError
-from .bundle import Arrays
-from .dueling import DuelingNetwork
+from .bundle_arrays import RISK, Arrays
+from .dueling import DuelingHead
 from .normalizer import FixedNormalizer
+from .risk_extractor import RiskExtractor
+from .risk_policy_sb3 import SkipNet
+from .risk_record import risk_part
 
 ACTIVATION_NAMES: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
@@ -29,15 +34,17 @@ class Network:
 
     Attributes:
         arrays: normaliser and weights, named as in ``policy.npz``.
-        activation: "relu" or "tanh".
-        output: "logits" (before the softmax) or "q_values".
-        layers: sizes from observation to actions.
+        activation: "relu" or "tanh"; None where there is a risk head and its price alone.
+        output: "logits" (before the softmax), "q_values" or "preferences" (scores of the price, negative).
+        layers: sizes from observation to actions, without what a risk head adds to the inputs.
+        risk: layers, activation and price of the risk head below, as the card of a bundle has them; None without one.
     """
 
     arrays: Arrays
-    activation: str
+    activation: str | None
     output: str
     layers: list[int]
+    risk: dict[str, Any] | None = None
 
 
 def extract_network(model: Any) -> Network:
@@ -56,11 +63,15 @@ def extract_network(model: Any) -> Network:
     weights, activation = _linear_layers(modules)
     if isinstance(policy, QRDQNPolicy):
         weights[-1] = _mean_of_quantiles(*weights[-1], policy.quantile_net.n_quantiles)
+    net = _q_module(policy)
+    if isinstance(net, SkipNet):
+        skip = net.skip.weight.detach().cpu().numpy().T
+        weights[-1] = np.vstack([weights[-1][0], skip]), weights[-1][1]
     arrays = _normaliser(extractor, space.shape)
     for i, (weight, bias) in enumerate(weights):
         arrays[f"weight_{i}"], arrays[f"bias_{i}"] = weight, bias
     layers = [space.shape[0], *(len(bias) for _, bias in weights)]
-    return Network(arrays, activation, output, layers)
+    return Network(arrays, activation, output, layers, _risk(extractor))
 
 
 def sb3_outputs(model: Any, observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -80,18 +91,28 @@ def sb3_outputs(model: Any, observations: npt.NDArray[np.float32]) -> npt.NDArra
 
 def _deciding_modules(policy: Any) -> tuple[list[nn.Module], nn.Module, str]:
     """The modules between the features and the outputs, the features extractor, what the outputs are."""
-    if isinstance(policy, DQNPolicy):
-        if isinstance(policy.q_net, DuelingNetwork):
-            return policy.q_net.plain_modules(), policy.q_net.features_extractor, "q_values"
-        return list(policy.q_net.q_net), policy.q_net.features_extractor, "q_values"
-    if isinstance(policy, QRDQNPolicy):
-        return list(policy.quantile_net.quantile_net), policy.quantile_net.features_extractor, "q_values"
-    if isinstance(policy, ActorCriticPolicy):
+    if (net := _q_module(policy)) is not None:
+        owner = policy.q_net if isinstance(policy, DQNPolicy) else policy.quantile_net
+        *hidden, last = net.net if isinstance(net, SkipNet) else net
+        last = last.output_layer() if isinstance(last, DuelingHead) else last  # both streams as one layer
+        return [*hidden, last], owner.features_extractor, "q_values"
+    if isinstance(policy, RecurrentActorCriticPolicy):
+        raise InputError(
+            "A policy with a memory (recurrent-ppo) cannot be frozen: a bundle decides from one observation."
+        )
+    if isinstance(policy, ActorCriticPolicy | MaskableActorCriticPolicy):
         modules = [*policy.mlp_extractor.policy_net, policy.action_net]
         return modules, policy.pi_features_extractor, "logits"
     raise InputError(
         f"A policy of kind {type(policy).__name__} cannot be frozen; DQN, QR-DQN and PPO with MlpPolicy can."
     )
+
+
+def _q_module(policy: Any) -> Any:
+    """The modules above the features of a Q-learner; None for other policies."""
+    if isinstance(policy, DQNPolicy):
+        return policy.q_net.q_net
+    return policy.quantile_net.quantile_net if isinstance(policy, QRDQNPolicy) else None
 
 
 def _linear_layers(modules: list[nn.Module]) -> tuple[list[tuple[np.ndarray, np.ndarray]], str]:
@@ -123,6 +144,15 @@ def _normaliser(extractor: nn.Module, shape: tuple[int, ...]) -> Arrays:
         return {"mean": extractor.mean.cpu().numpy().copy(), "std": extractor.std.cpu().numpy().copy()}
     if type(extractor) is FlattenExtractor:
         return {"mean": np.zeros(shape, np.float32), "std": np.ones(shape, np.float32)}
+    if isinstance(extractor, RiskExtractor):
+        head = extractor.head_arrays()
+        return {name if name in ("mean", "std") else f"{RISK}{name}": values for name, values in head.items()}
     raise InputError(
         f"A features extractor of kind {type(extractor).__name__} cannot be frozen; FixedNormalizer can."
+    )
+
+
+def _risk(extractor: nn.Module) -> dict[str, Any] | None:
+    return (
+        risk_part(extractor.head_arrays(), extractor.record) if isinstance(extractor, RiskExtractor) else None
     )

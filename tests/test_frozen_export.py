@@ -3,8 +3,8 @@
 import gymnasium
 import numpy as np
 import pytest
-from stable_baselines3 import DQN, PPO
 
+from carbonpilot.agents.algorithms import MODELS
 from carbonpilot.agents.benchmark import benchmark
 from carbonpilot.agents.card_scores import bundles, write_scores
 from carbonpilot.agents.export import export_run
@@ -35,7 +35,7 @@ def run(request, tmp_path, tiny_scenario):
         "features_extractor_class": FixedNormalizer,
         "features_extractor_kwargs": {"mean": mean, "std": std},
     }
-    model = {"ppo": PPO, "dqn": DQN}[request.param](
+    model = MODELS[request.param](
         "MlpPolicy", Spaces(table, len(scenario.placements)), policy_kwargs=arguments, device="cpu", seed=3
     )
     for command in ("carbonpilot train tiny", "carbonpilot train tiny --resume", "carbonpilot train tiny"):

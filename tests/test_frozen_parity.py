@@ -242,7 +242,7 @@ def test_a_model_that_does_not_fit_or_does_not_agree_leaves_no_bundle(trained, m
     origin = Origin(scenario, table, "none", [0], 0, "none", {})
     with pytest.raises(InputError, match="maps 9 features to 3 actions"):
         export_model(DQN("MlpPolicy", Noise(), device="cpu"), tmp_path / "out", origin)
-    monkeypatch.setattr(export_module, "compare", lambda *_: Parity(1, 1e-3, 0.0, 0, 0))
+    monkeypatch.setattr(export_module, "compare_outputs", lambda *_: Parity(1, 1e-3, 0.0, 0, 0))
     with pytest.raises(CarbonPilotError, match="does not decide as the model does"):
         export_model(trained[0], tmp_path / "out", origin)
     assert list(tmp_path.iterdir()) == []
