@@ -144,6 +144,12 @@ class Simulator:
         self.state.copy_episodes(State(self.site, self.constants, fresh), episodes)
         return self._look()
 
+    def restart(self, episodes: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """Start some episodes of the present tape again and return all waiting observations (B, F)."""
+        fresh = State(self.site, self.constants, self.tape)
+        self.state.copy_episodes(fresh, episodes, episodes)
+        return self._look()
+
     def _look(self) -> npt.NDArray[np.float32]:
         """Bind tape and state to the compiled functions and encode the waiting requests (B, F)."""
         t, c = self.tape, self.constants

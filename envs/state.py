@@ -66,8 +66,14 @@ class State:
         else:
             e.weight_carbon, e.weight_miss, e.weight_excess, e.weight_accuracy = by_episode
 
-    def copy_episodes(self, source: State, episodes: npt.NDArray[np.intp]) -> None:
-        """Overwrite some episodes with those of another state of the same site."""
+    def copy_episodes(
+        self,
+        source: State,
+        episodes: npt.NDArray[np.intp],
+        sources: npt.NDArray[np.intp] | slice = slice(None),
+    ) -> None:
+        """Overwrite some episodes with those of another state of the same site; ``sources`` are their numbers there."""
         for mine, theirs in zip(self.arrays, source.arrays, strict=True):
             by_request = mine is self.known_at or mine is self.miss
-            mine[(slice(None), episodes) if by_request else episodes] = theirs
+            here, there = ((slice(None), e) if by_request else e for e in (episodes, sources))
+            mine[here] = theirs[there]
