@@ -88,7 +88,7 @@ def test_a_killed_workers_trial_is_run_again_and_results_are_those_without_ray(l
 
 
 def test_a_machine_that_sees_another_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="does not see the sweep's folder .*shared file system"):
+    with pytest.raises(InputError, match=r"does not see the sweep's folder .*shared file system"):
         check_folder(tmp_path, "token")
     (tmp_path / "sweep.json").write_text(json.dumps({"token": "another"}))
     job = Job(str(tmp_path), "token", "a", ("train",), str(tmp_path / "log"))

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ...envs.options import Traces
+from ...envs.options import JsonFile, Seed, Traces
 
 sweep_app = typer.Typer(no_args_is_help=True)
+TABLE_WIDTH = 170  # columns that the results table needs
 
 
 class EngineName(str, enum.Enum):
@@ -91,3 +92,54 @@ def run(
             where = LocalEngine(folder, jobs or os.cpu_count() or 1)
         with progress("sweep") as report:
             Sweep(folder, trials, where, lambda line: typer.echo(line, err=True), report, retries).run()
+
+
+@sweep_app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sweep.")],
+    episodes: Annotated[int, typer.Option(min=2, metavar="N", help="Evaluation tapes for each site.")] = 200,
+    seed: Seed = 0,
+    tuned: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Parameters of the rules, made by `carbonpilot tune`.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = 1,
+    markdown_file: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")
+    ] = None,
+    json_file: JsonFile = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the tables as one HTML page.")
+    ] = None,
+) -> None:
+    """Turn a sweep into the results table: all runs, baselines, rules and hindsight on the same evaluation tapes.
+
+    Every policy but hindsight is played without and with the run-time shield.
+
+    Example: carbonpilot sweep report runs/sweep --episodes 200 --markdown results.md --json results.json
+    """
+    from ...envs.console import progress, table_console
+    from ...envs.files import atomic_write_text, check_output_file, write_json
+    from ..verdict import verdict
+    from .report import explanation, sweep_report
+    from .table import as_plain, markdown, page, terminal
+
+    files = [file for file in (markdown_file, json_file, html_file) if file is not None]
+    for file in files:
+        check_output_file(file)
+    with progress("sweep report") as tell:
+        reports = sweep_report(folder, episodes, seed, tuned, jobs, tell)
+    console = table_console(TABLE_WIDTH)
+    for site in reports:
+        for line in explanation(site):
+            console.print(line, highlight=False, markup=False)
+        console.print(terminal(site), highlight=False)
+        for note in [*site.notes, *verdict(site.field.result)]:
+            console.print(f"- {note}", highlight=False, markup=False)
+    if json_file is not None:
+        write_json(json_file, as_plain(reports))
+    if markdown_file is not None:
+        atomic_write_text(markdown_file, markdown(reports))
+    if html_file is not None:
+        atomic_write_text(html_file, page(reports))
+    for file in files:
+        typer.echo(f"wrote {file}")
