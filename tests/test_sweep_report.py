@@ -1,4 +1,4 @@
-"""A sweep becomes a results table: same tapes for all, agents with their seeds together, with and without the shield."""
+"""A sweep becomes a results table: same tapes for all, an agent's seeds together, with and without the shield."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import typer
 from ...envs.options import JsonFile, Seed, Traces
 
 sweep_app = typer.Typer(no_args_is_help=True)
-TABLE_WIDTH = 170  # columns that the results table needs
+TABLE_WIDTH = 220  # columns that the results table needs
 
 
 class EngineName(str, enum.Enum):

@@ -183,7 +183,7 @@ def explanation(report: SiteReport) -> list[str]:
         lines.append(
             f"Gap closed: 0 is {rule.name}, the cleanest complying policy without a learned part, 100 is "
             f"{result.oracle.name}. Saving: 0 is {result.results[0].name}, 100 is {result.oracle.name}. Both mean "
-            "something for policies that comply."
+            "something for policies that comply, and are left out for the others."
         )
     else:
         lines.append("No policy without a learned part complies here, so there is no gap to close.")
