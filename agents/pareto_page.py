@@ -47,7 +47,10 @@ def front_picture(result: ParetoResult, metric: str) -> str:
         size = 7.0 if position.key in named else 4.5
         picture.mark(x, y, "learned", played.complies, size, _tip(label(result, position), played))
         if position.key in named:
-            picture.text(x + 8, y - 6, named[position.key], "strong")
+            right = x > 0.75 * WIDTH  # a name at the edge is written to the left of its mark
+            picture.text(
+                x - 8 if right else x + 8, y - 6, named[position.key], "strong", "end" if right else "start"
+            )
     return picture.svg()
 
 
@@ -85,7 +88,7 @@ def shares_picture(result: ParetoResult) -> str:
     rows = by_preset(result)
     height = 34 + 40 * len(rows)
     picture = Picture("Share of each placement at the presets", height)
-    left, right = 92.0, WIDTH - 12
+    left, right = 112.0, WIDTH - 12
     for i, (name, played) in enumerate(rows):
         top, x = 12.0 + 40 * i, left
         picture.text(left - 6, top + 17, name, "tick", "end")

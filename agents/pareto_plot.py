@@ -33,7 +33,7 @@ def write_plot(result: ParetoResult, file: str | Path) -> Path:
                 axes.vlines(x, accuracy.low, accuracy.high, color=colour)
             missed = 100 * float(played.metrics[MISSES].mean())
             axes.annotate(
-                f"{named[key]}\n{missed:.1f} % missed", (x, y), (8, -18), textcoords="offset points"
+                f"{named[key]}\n{missed:.1f} % missed", (x, y), (10, -28), textcoords="offset points"
             )
         axes.plot(
             x, y, MARKERS["learned"], color=colour, markersize=9 if key in named else 5,
@@ -46,7 +46,17 @@ def write_plot(result: ParetoResult, file: str | Path) -> Path:
             tone = KIND_STYLES[kind]["colours"][0]
             filled = tone if other.complies else "white"
             axes.plot(x, y, MARKERS[kind], color=tone, markersize=7, markerfacecolor=filled)
-            axes.annotate(other.name, (x, y), (6, 5), textcoords="offset points", fontsize=8, color=tone)
+            axes.annotate(
+                other.name,
+                (x, y),
+                (0, 8),
+                textcoords="offset points",
+                fontsize=8,
+                color=tone,
+                rotation=55,
+                ha="left",
+            )
+    axes.margins(0.08, 0.12)
     axes.set_xlabel(f"CO2 per request, mg ({result.scenario.account} account)")
     axes.set_ylabel("expected accuracy, mIoU %")
     axes.set_title(

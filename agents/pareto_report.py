@@ -16,10 +16,10 @@ from .pareto import ACCURACY, MISSES, P95, ParetoResult, Turn, front
 from .policy_result import CARBON, COMPLIANT_SHARE, MET, PolicyResult
 from .provenance import command_line, commit
 from .scoreboard import cell
-from .words import listed, percent
+from .words import bracket, fixed, listed, percent
 
 SCHEMA = "carbonpilot/pareto/1"
-TABLE_WIDTH = 190
+TABLE_WIDTH = 240
 # Metric, title, form, whether the interval is shown.
 COLUMNS = (
     (CARBON, "CO2 mg/req", "{:.3f}", True),
@@ -28,10 +28,11 @@ COLUMNS = (
     (P95, "p95 ms", "{:.0f}", False),
     (MET, "SLO met %", "{:.0%}", True),
 )
+# Metric, what it is called, unit, factor to it, decimals.
 _SAID = {
-    CARBON: ("CO2", "{:+.3f} mg"),
-    MISSES: ("the share of misses", "{:+.2%}"),
-    ACCURACY: ("mIoU", "{:+.2f} points"),
+    CARBON: ("CO2 per request", "mg", 1, 3),
+    MISSES: ("the share of misses", "points", 100, 2),
+    ACCURACY: ("mIoU", "points", 1, 2),
 }
 
 
@@ -107,10 +108,14 @@ def sentences(result: ParetoResult) -> list[str]:
 def turn_sentence(turn: Turn) -> str:
     """One wish, or the presets, and one metric."""
     what = "From green to performance" if turn.line == PRESET_LINE else f"As the wish for {turn.line} rises,"
-    name, form = _SAID[turn.metric]
-    change = cell(turn.change, form, True)
-    verdict = "never against the wish" if turn.monotone else "AGAINST THE WISH on the way"
-    return f"{what} {name} changes by {change}, {verdict}."
+    name, unit, factor, digits = _SAID[turn.metric]
+    change = fixed(factor * (turn.change.mean or 0.0), digits, sign=True) + bracket(
+        turn.change, factor, digits
+    )
+    verdict = (
+        "no step goes against the wish" if turn.monotone else "but on the way a step goes AGAINST THE WISH"
+    )
+    return f"{what} {name} changes by {change} {unit}; {verdict}."
 
 
 def as_json(result: ParetoResult) -> dict[str, Any]:
