@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from carbonpilot.envs import telemetry
-from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.probe_filter import SMOOTHING, LossFilter, RateFilter, RttFilter
 from carbonpilot.real.clock import ManualClock
 from carbonpilot.real.probes.echo_probe import Answer
 from carbonpilot.real.probes.failure import ProbeFailure
 from carbonpilot.real.probes.link import LinkProbe
 from carbonpilot.real.probes.loss import LossWindow
-from carbonpilot.real.probes.tcp_info import TcpInfo
+from carbonpilot.real.probes.transfer import Transfer
 from carbonpilot.real.probes.uplink import UplinkEstimator
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -77,13 +76,13 @@ class Scripted:
 def test_a_probed_link_shows_the_simulators_features(every):
     rtt, rate, blocked, _ = random_link(7)
     expected = simulated(rtt, rate, blocked, np.zeros_like(rtt), every)
-    clock, uplink = ManualClock(NOON), UplinkEstimator()
+    clock, uplink = ManualClock(NOON), UplinkEstimator(window=1)
     link = LinkProbe(Scripted(rtt, blocked), clock, uplink)
     for s in range(200):
         clock.advance(1.0)
         if s % every == 0:
-            if not blocked[s, 0]:  # a transfer of one second at the tape's rate
-                uplink.observe(int(rate[s, 0] * 1_000_000_000), 0, 8000, app_limited=False)
+            if not blocked[s, 0]:  # a transfer that the link held back, at the tape's rate
+                uplink.observe(Transfer(1_000_000, s, 0.0, 1.0, 1.0, float(rate[s, 0]), 1.0))
             link.probe()
         else:
             link._exchange.s += 1
@@ -171,54 +170,3 @@ def test_an_rtt_that_rose_beyond_the_timers_is_seen_at_the_third_probe():
     late = Answer(300, None, 2, 1)  # resent needlessly, as the answer was on its way
     link = LinkProbe(Answers(Answer(20, None, 1, 0), late, late, late), ManualClock(NOON))
     assert [float(link.probe().rtt_last_ms or 0) for _ in range(4)] == [20, 20, 20, 300]
-
-
-# -- uplink ---------------------------------------------------------------------------------------------
-
-
-def test_uplink_is_bytes_over_time_without_what_says_nothing():
-    uplink = UplinkEstimator()
-    uplink.observe(1_000_000, 10.0, 10.2, not_sending_s=0.04)  # 50 Mbit/s
-    uplink.observe(1_000_000, 11.0, 11.1, app_limited=True)
-    uplink.observe(2_000, 12.0, 12.1)  # fits into the first window
-    uplink.observe(50_000, 13.0, 13.0)  # no time: a clock too coarse
-    uplink.observe(50_000, 13.0, 13.1, not_sending_s=0.2)
-    state = uplink.fold()
-    assert state.rate_mbps == pytest.approx(50)
-    assert (state.used, state.ignored, state.assumed) == (1, 4, False)
-    assert state.age_s(20.0) == pytest.approx(9.8)
-
-
-def test_the_kernels_delivery_rate_counts_unless_the_sender_held_it_back():
-    def info(rate, app_limited):
-        return TcpInfo(20_000, 1000, 0, 10, 5, 20_000, rate, app_limited, 0, 0, 0)
-
-    uplink = UplinkEstimator()
-    uplink.observe_tcp(info(2_500_000, False), span_s=0.5, now_s=3.0)  # 20 Mbit/s
-    uplink.observe_tcp(info(90_000_000, True), span_s=0.5, now_s=4.0)
-    uplink.observe_tcp(info(None, None), span_s=0.5, now_s=5.0)  # an old kernel says nothing
-    state = uplink.fold()
-    assert state.rate_mbps == pytest.approx(20)
-    assert (state.used, state.ignored, state.age_s(4.0)) == (1, 1, 1.0)
-
-
-def test_transfers_between_two_probes_are_pooled_then_smoothed():
-    uplink = UplinkEstimator()
-    uplink.observe(100_000, 0, 0.1)  # 8 Mbit/s
-    uplink.observe(300_000, 0, 0.1)  # 24: together 16
-    assert uplink.fold().rate_mbps == pytest.approx(16)
-    uplink.observe(325_000, 1, 1.1)  # 26
-    assert uplink.fold().rate_mbps == pytest.approx(16 + 0.3 * 10)
-    assert uplink.fold().rate_mbps == pytest.approx(19)  # nothing new: stays, and ages
-
-
-def test_a_prior_is_shown_as_assumed_until_the_first_transfer():
-    uplink = UplinkEstimator(prior_mbps=20)
-    assert uplink.fold().rate_mbps == 20
-    assert uplink.fold().assumed
-    assert np.isinf(uplink.fold().age_s(1e6))
-    uplink.observe(1_000_000, 0, 1)
-    assert uplink.fold().rate_mbps == pytest.approx(8)  # not mixed with what was assumed
-    assert not uplink.fold().assumed
-    with pytest.raises(InputError, match="leave it out"):
-        UplinkEstimator(prior_mbps=0)

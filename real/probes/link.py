@@ -154,7 +154,8 @@ class LinkProbe:
             self._rtt.answered(answer.rtt_ms)
 
     def _shown(self, error: str | None) -> LinkState:
-        rtt, uplink = self._rtt, self.uplink.fold()
+        rtt = self._rtt
+        uplink = self.uplink.fold(0.0 if rtt.deviation_ms is None else float(rtt.deviation_ms))
         return LinkState(
             rtt.smooth_ms, rtt.last_ms, rtt.deviation_ms, self._loss.loss_pct, uplink, self._answered_s,
             self._probes, self._lost, self._tcp, error,

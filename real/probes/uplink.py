@@ -1,8 +1,9 @@
-"""Uplink rate from transfers that happen anyway; nothing is sent to measure it."""
+"""Rate of a link from transfers that happen anyway; nothing is sent to measure it."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from dataclasses import dataclass
 
@@ -10,10 +11,13 @@ import numpy as np
 
 from ...envs.errors import InputError
 from ...envs.probe_filter import RateFilter
-from .tcp_info import TcpInfo
+from .transfer import Transfer
 
 LEAST_BYTES = 15_000  # about the first congestion window: below it a round trip is measured, not a rate
-MBIT_PER_BYTE = 8e-6
+WINDOW = 7  # newest transfers that are looked at together
+KEPT_S = 30.0  # older ones say nothing about now
+SPREAD = 1.25  # arrived so much more spread out than sent: the link was slower than the sender
+OVER = 1.3  # a link that is surely so much faster than it was found to be has changed
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class UplinkState:
     Attributes:
         rate_mbps: smoothed rate; None if nothing was measured nor assumed.
         measured_s: clock's monotonic time of the newest transfer in it; None if none.
-        assumed: the rate is the prior that was given, not a measurement.
+        assumed: the rate is the prior that was given: no transfer contradicts it.
         used: transfers used so far.
         ignored: transfers that said nothing about the rate.
     """
@@ -40,70 +44,83 @@ class UplinkState:
 
 
 class UplinkEstimator:
-    """Pools the transfers between two probes and smooths once per probe, as the simulator does.
+    """Judges the newest transfers together and smooths once per probe, as the simulator does.
+
+    Where most of them arrived clearly more spread out than they were sent, the link was the bottleneck, and the median
+    of their rates is its rate: one hiccup is not in it. Where they did not, the sender's window or pacing was, and
+    they only tell which rate the link has at least: the estimate stays, or rises to that. If it rises by more than
+    noise does, a slow spell is over, and the prior holds again unless the link is even faster. Transfers that had to
+    send something again say nothing: they wait for it.
 
     `observe` may be called from any thread and never waits; `fold` is called by the probe's thread.
 
     Args:
-        prior_mbps: rate to show until the first transfer (of the site file, say); marked as assumed.
+        prior_mbps: rate to show until transfers contradict it (of the site file, say); marked as assumed.
         least_bytes: smaller transfers are ignored.
+        window: transfers that are judged together.
     """
 
-    def __init__(self, prior_mbps: float | None = None, least_bytes: int = LEAST_BYTES) -> None:
+    def __init__(
+        self, prior_mbps: float | None = None, least_bytes: int = LEAST_BYTES, window: int = WINDOW
+    ) -> None:
         """Nothing measured yet."""
         if prior_mbps is not None and not (math.isfinite(prior_mbps) and prior_mbps > 0):
             raise InputError(
                 f"a prior uplink rate must be positive, got {prior_mbps} Mbit/s; leave it out if unknown"
             )
-        self._prior = None if prior_mbps is None else np.float32(prior_mbps)
-        self._least_bytes = least_bytes
-        self._waiting: deque[tuple[int, float, float, bool]] = deque(maxlen=4096)
-        self._filter = RateFilter()
-        self._measured_s: float | None = None
+        self._prior, self._least_bytes = prior_mbps, least_bytes
+        self._waiting: deque[Transfer] = deque(maxlen=4096)
+        self._newest: deque[Transfer] = deque(maxlen=window)
+        self._rate_mbps = prior_mbps
+        self._filter: RateFilter | None = None  # from the first measurement on
         self._used = self._ignored = 0
 
-    def observe(
-        self,
-        sent_bytes: int,
-        start_s: float,
-        end_s: float,
-        *,
-        not_sending_s: float = 0.0,
-        app_limited: bool = False,
-    ) -> None:
-        """Report a transfer.
+    def observe(self, transfer: Transfer) -> None:
+        """Report a transfer."""
+        self._waiting.append(transfer)
+
+    def fold(self, jitter_ms: float = 0.0) -> UplinkState:
+        """Take in what was reported since the last call.
 
         Args:
-            sent_bytes: payload.
-            start_s: the clock's monotonic time when its first byte was given to the network.
-            end_s: when its last byte was known to have arrived (an acknowledgement or the answer).
-            not_sending_s: part of that time in which nothing was sent: one RTT, and the server's queue
-                and computing if the end is its answer.
-            app_limited: the sender did not keep the link busy, so the transfer says nothing about its rate.
+            jitter_ms: by how much round trips differ: a stretch of less than that may be the path's own.
         """
-        self._waiting.append((sent_bytes, end_s - start_s - not_sending_s, end_s, app_limited))
-
-    def observe_tcp(self, info: TcpInfo, span_s: float, now_s: float) -> None:
-        """Report the kernel's delivery rate of a connection, standing for ``span_s`` seconds of sending."""
-        if info.delivery_rate_bytes_per_s is None:
-            return
-        sent = round(info.delivery_rate_bytes_per_s * span_s)
-        self._waiting.append((sent, span_s, now_s, bool(info.app_limited)))
-
-    def fold(self) -> UplinkState:
-        """Take in what was reported since the last call; the rate is bytes over time of all of it together."""
-        pooled, spent_s, newest_s = 0, 0.0, self._measured_s
+        before = self._used
         while self._waiting:
-            sent, took_s, end_s, app_limited = self._waiting.popleft()
-            if app_limited or sent < self._least_bytes or not (0 < took_s < math.inf):
+            transfer = self._waiting.popleft()
+            if transfer.sent_bytes < self._least_bytes or transfer.again:
                 self._ignored += 1
                 continue
             self._used += 1
-            pooled, spent_s = pooled + sent, spent_s + took_s
-            newest_s = end_s if newest_s is None else max(newest_s, end_s)
-        if spent_s > 0:
-            self._filter.update(MBIT_PER_BYTE * pooled / spent_s)
-            self._measured_s = newest_s
-        assumed = self._filter.rate_mbps is None and self._prior is not None
-        rate = self._prior if assumed else self._filter.rate_mbps
-        return UplinkState(rate, self._measured_s, assumed, self._used, self._ignored)
+            self._newest.append(transfer)
+            self._judge(jitter_ms / 1000)
+        if self._used > before and self._rate_mbps is not None:
+            if self._filter is None and self._rate_mbps != self._prior:
+                self._filter = RateFilter()
+            if self._filter is not None:
+                self._filter.update(self._rate_mbps)
+        return self._state()
+
+    def _judge(self, jitter_s: float) -> None:
+        newest = self._newest
+        while newest[0].left_s < newest[-1].left_s - KEPT_S:
+            newest.popleft()
+        stretched = sum(t.stretched(SPREAD, jitter_s) for t in newest)
+        if 2 * stretched > (newest.maxlen or 0):
+            self._rate_mbps = statistics.median(t.rate_mbps for t in newest)
+            return
+        # The second best: one pair of acknowledgements that came together by chance tells of no fast link.
+        surely = sorted(t.least_mbps(jitter_s) for t in newest)[-2:][0]
+        if self._rate_mbps is None or surely > OVER * self._rate_mbps:
+            self._rate_mbps = max(surely, self._prior or 0.0)
+        else:
+            self._rate_mbps = max(surely, self._rate_mbps)
+
+    def _state(self) -> UplinkState:
+        assumed = self._rate_mbps is not None and self._rate_mbps == self._prior
+        if self._filter is not None:
+            rate = self._filter.rate_mbps
+        else:
+            rate = None if self._rate_mbps is None else np.float32(self._rate_mbps)
+        newest_s = self._newest[-1].left_s if self._newest else None
+        return UplinkState(rate, newest_s, assumed, self._used, self._ignored)

@@ -133,8 +133,8 @@ class Run:
             ends.add("masks", self.masks.close)
         self.meters = Meters(checked.meters, scenario, clock, began_s, self.log.put)
         self.mind = RuntimeMind(
-            scenario, observer, shield, checked.probes.uplinks, self._note_own, clock, began_s,
-            lambda: self.world.seen, options.mode,
+            scenario, observer, shield, checked.probes.transfers, self._note_own, clock, began_s,
+            options.mode,
         )  # fmt: skip
         self.world = World(
             scenario, checked.probes, checked.feeds, observer, clock, began_s, self.log.put, self.mind.breakers,

@@ -1,26 +1,21 @@
-"""Observer, policy and shield, as the engine asks them; and the link's rate from the frames' own transfers."""
+"""Observer, policy and shield, as the engine asks them; and what the frames' own transfers tell of the link."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from ...envs.schema import LOCAL, Scenario
-from ...envs.service import mean_ms
 from ...envs.units import BYTES_PER_KB
 from ..clock import Clock
 from ..log_records import Mode
 from ..observer import Attempt, Observer
-from ..probes.uplink import UplinkEstimator
+from ..probes.watch import TransferWatch, Watched
 from ..shield.shield import Decision, Shield
 from .calls import Call
 from .story import Judgement, Story
-from .world import Seen
 
-# A transfer says something about the rate where sending was at least this share of the call; below it, the noise of the
-# server's time would be taken for a rate. Assumed.
-SENDING_SHARE = 0.3
 # The fallback starts earlier by this, for our own work around the call on a busy device; the shield counts the
 # calibrated times only. Assumed.
 OWN_WORK_MS = 5.0
@@ -32,10 +27,9 @@ class RuntimeMind:
     Args:
         scenario: the site's.
         observer, shield: of the site; the shield asks the policy.
-        uplinks: estimators of the links' rates.
+        transfers: watches what is sent to the nodes.
         note_own: is told where a server has answered us.
         clock, began_s: time, and when the run began.
-        seen: the newest look at the world.
         mode: in shadow mode no decision for a server is carried out.
     """
 
@@ -44,17 +38,16 @@ class RuntimeMind:
         scenario: Scenario,
         observer: Observer,
         shield: Shield,
-        uplinks: Mapping[str, UplinkEstimator],
+        transfers: TransferWatch,
         note_own: Callable[[str], None],
         clock: Clock,
         began_s: float,
-        seen: Callable[[], Seen],
         mode: Mode,
     ) -> None:
         self._shadow = mode == "shadow"
         self._scenario, self._observer, self._shield = scenario, observer, shield
-        self._uplinks, self._note_own = uplinks, note_own
-        self._clock, self._began_s, self._seen = clock, began_s, seen
+        self._transfers, self._note_own = transfers, note_own
+        self._clock, self._began_s = clock, began_s
         self._names = [p.name for p in scenario.placements]
         self._number = {name: a for a, name in enumerate(self._names)}
         self._remote = [a for a, p in enumerate(scenario.placements) if p.node != LOCAL]
@@ -63,6 +56,8 @@ class RuntimeMind:
         self._frame_of: dict[int, int] = {}  # number of the story -> the observer's
         self._decision: dict[int, Decision] = {}  # number of the story -> until its own call has ended
         self._attempt: dict[Call, Attempt] = {}
+        self._watched: dict[Call, Watched] = {}
+        self._node = {p.name: p.node for p in scenario.placements}
         self._breakers: dict[str, str] = {}
 
     def judge(self, story: Story) -> Judgement:
@@ -70,6 +65,8 @@ class RuntimeMind:
         payload_kb = max(story.payload_bytes.values()) / BYTES_PER_KB
         began_ns = time.perf_counter_ns()
         now_ms = self._now_ms()
+        if self._watched:
+            self._tell_what_left()
         issued_ms = (story.issued_s - self._began_s) * 1000
         observation = self._observer.observe(now_ms, payload_kb, issued_ms)
         self._frame_of[story.number] = self._observer.frame
@@ -103,6 +100,9 @@ class RuntimeMind:
         """A call begins."""
         kb = call.payload_bytes / BYTES_PER_KB
         self._attempt[call] = self._observer.placed(self._now_ms(), self._number[call.placement], kb)
+        node = self._node[call.placement]
+        if node != LOCAL and (watched := self._transfers.begin(node, call.payload_bytes)) is not None:
+            self._watched[call] = watched
 
     def beaten(self, story: Story, call: Call) -> None:
         """The shield knows by itself that an answer is overdue."""
@@ -111,8 +111,9 @@ class RuntimeMind:
         """A call has ended: the observer sees its latency, the shield its failure."""
         now_ms = self._now_ms()
         attempt = self._attempt.pop(call, None)
+        sending_ms = _sending_ms(self._watched.pop(call, None))
         if attempt is not None:
-            self._observer.answered(attempt, now_ms, service_ms=_computing_ms(call))
+            self._observer.answered(attempt, now_ms, service_ms=_computing_ms(call), sending_ms=sending_ms)
         decision = self._decision.get(story.number)
         own = decision is not None and decision.placement == self._number.get(call.placement)
         if own:
@@ -132,7 +133,8 @@ class RuntimeMind:
             self._shield.record(
                 self._number[call.placement], latency_ms, error, now_ms, decision if own else None
             )
-        self._learn_rate(call)
+        if call.answer is not None and self._node.get(call.placement, LOCAL) != LOCAL:
+            self._note_own(call.placement)
 
     def answered(self, story: Story) -> None:
         """The budget of misses."""
@@ -151,27 +153,11 @@ class RuntimeMind:
             self._breakers = {name: state["state"] for name, state in states.items()}
         return self._breakers
 
-    def _learn_rate(self, call: Call) -> None:
-        """A remote answer's transfer: its time less the round trip and what the server is believed to have taken."""
-        answer = call.answer
-        placement = self._scenario.placements[self._number[call.placement]] if answer is not None else None
-        if answer is None or placement is None or placement.node == LOCAL or call.began_s is None:
-            return
-        self._note_own(call.placement)
-        node = self._scenario.nodes[placement.node]
-        link = self._seen().snapshot.links.get(node.link)
-        if link is None or link.rtt_ms is None or node.link not in self._uplinks:
-            return
-        other_ms = float(link.rtt_ms) + node.extra_rtt_ms + mean_ms(placement.service)
-        start_s = call.began_s + answer.prepare_ms / 1000
-        end_s = start_s + answer.execute_ms / 1000
-        self._uplinks[node.link].observe(
-            answer.sent_bytes,
-            start_s,
-            end_s,
-            not_sending_s=other_ms / 1000,
-            app_limited=answer.execute_ms - other_ms < SENDING_SHARE * answer.execute_ms,
-        )
+    def _tell_what_left(self) -> None:
+        """Calls without an answer whose bytes have left: the link is free again."""
+        for call, watched in self._watched.items():
+            if watched.result is not None:
+                self._observer.sent(self._attempt[call], (watched.result.left_s - self._began_s) * 1000)
 
     def _now_ms(self) -> float:
         return (self._clock.monotonic_s() - self._began_s) * 1000
@@ -181,3 +167,10 @@ def _computing_ms(call: Call) -> float | None:
     """Time that an answer took to compute, alone."""
     a = call.answer
     return None if a is None or call.error is not None else a.prepare_ms + a.execute_ms + a.finish_ms
+
+
+def _sending_ms(watched: Watched | None) -> float | None:
+    """What the transfer of a call took beyond one round trip, where that is known."""
+    if watched is None or watched.result is None or not watched.alone:
+        return None
+    return 1000 * watched.result.leaving_s

@@ -23,6 +23,7 @@ from ..probes.triton_counters import capacity_per_s
 from ..probes.triton_http import triton_load_from_metrics
 from ..probes.triton_load import LoadState, TritonLoad
 from ..probes.uplink import UplinkEstimator, UplinkState
+from ..probes.watch import TransferWatch, Watched
 from ..site_file import Deployment, SiteFile
 from .late_executor import LateExecutor
 from .meters import make_meter
@@ -34,12 +35,12 @@ class SiteProbes:
 
     Attributes:
         loop: runs them.
-        uplinks: estimators of the links' rates, to be fed with transfers.
+        transfers: watches the frames' own transfers, for the links' rates and losses.
         loads: probes of the nodes' loads, to be told of our own requests.
     """
 
     loop: ProbeLoop
-    uplinks: Mapping[str, UplinkEstimator]
+    transfers: TransferWatch
     loads: Mapping[str, TritonLoad]
 
     def latest(self) -> ProbeSnapshot:
@@ -48,28 +49,41 @@ class SiteProbes:
 
     def start(self) -> None:
         """Begin to probe."""
+        self.transfers.start()
         self.loop.start()
 
     def stop(self) -> None:
         """End."""
+        self.transfers.stop()
         self.loop.stop()
 
 
 def site_probes(site: SiteFile, clock: Clock) -> SiteProbes:
     """Build a probe for each link, and one for the load of each node that tells its own."""
     scenario, deployment = site.scenario, site.deployment
-    uplinks = {name: UplinkEstimator(prior_mbps(scenario, name)) for name in scenario.links}
     links = {
-        name: LinkProbe(EchoProbe(p.host, p.port, method=p.method, clock=clock), clock, uplinks[name])
+        name: LinkProbe(
+            EchoProbe(p.host, p.port, method=p.method, clock=clock),
+            clock,
+            UplinkEstimator(prior_mbps(scenario, name)),
+        )
         for name, p in deployment.probes.items()
     }
+
+    def learn(watched: Watched) -> None:
+        link = links.get(scenario.nodes[watched.node].link)
+        if link is not None and watched.result is not None:
+            link.uplink.observe(watched.result)
+            link.note_segments(watched.segments, watched.again)
+
+    transfers = TransferWatch({name: s.grpc for name, s in deployment.servers.items()}, learn, clock)
     loads = {
         name: triton_load_from_metrics(server.metrics, capacities(site, name), clock)
         for name, server in deployment.servers.items()
         if server.metrics is not None and scenario.nodes[name].background is not None
     }
     loop = ProbeLoop(links, loads, scenario.telemetry.probe_interval_s, clock)
-    return SiteProbes(loop, uplinks, loads)
+    return SiteProbes(loop, transfers, loads)
 
 
 def capacities(site: SiteFile, node: str) -> dict[str, float]:
@@ -145,7 +159,7 @@ class StandInProbes:
     def __init__(self, scenario: Scenario, clock: Clock) -> None:
         """Read the links' first phase or their usual rate."""
         self._scenario, self._clock = scenario, clock
-        self.uplinks: dict[str, UplinkEstimator] = {}
+        self.transfers = TransferWatch({}, lambda watched: None, clock)
         self.loads: dict[str, TritonLoad] = {}
 
     def latest(self) -> ProbeSnapshot:
