@@ -14,6 +14,7 @@ import typer
 from .agents import commands as agent_commands
 from .agents import model_commands, reproduce_commands
 from .agents.pareto_command import pareto
+from .agents.shift_command import shift
 from .agents.sweep.commands import sweep_app
 from .envs.commands import scenarios_app, traces_app
 from .envs.errors import CarbonPilotError, MissingExtraError
@@ -38,6 +39,7 @@ scenarios_app.command("check")(agent_commands.scenarios_check)
 app.command()(agent_commands.train)
 app.command()(agent_commands.benchmark)
 app.command()(pareto)
+app.command()(shift)
 app.command()(agent_commands.export)
 app.command()(agent_commands.tune)
 app.command()(oracle_commands.breakeven)
