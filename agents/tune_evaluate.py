@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ BATCH = 1600  # episodes stepped together: large enough for few Python calls, sm
 
 F64 = npt.NDArray[np.float64]
 Parameters = Mapping[str, float]
+# A rule by name, or what makes a policy from a scenario and parameters, each of them one value per episode (B,).
+Rule = str | Callable[[Scenario, Mapping[str, Any]], Policy]
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class TuningTapes:
         """Simulated requests that one setting costs."""
         return self.tapes * self.scenario.episode.requests
 
-    def score(self, rule: str, settings: Sequence[Parameters]) -> Scores:
+    def score(self, rule: Rule, settings: Sequence[Parameters]) -> Scores:
         """Play a rule with each of some settings on every tape."""
         parts = [
             self._score_batch(rule, settings[i : i + self.together])
@@ -101,7 +104,7 @@ class TuningTapes:
             self._layouts[settings] = simulator, _laid_out(self._tape, settings)
         return self._layouts[settings]
 
-    def _score_batch(self, rule: str, settings: Sequence[Parameters]) -> Scores:
+    def _score_batch(self, rule: Rule, settings: Sequence[Parameters]) -> Scores:
         policy = self._policy(rule, settings)
         simulator, tape = self._layout(len(settings))
         observation = simulator.reset_tape(tape)
@@ -121,11 +124,12 @@ class TuningTapes:
         allowed = requests - np.ceil(self.scenario.slo.quantile * requests - 1e-9)
         return Scores(carbon / requests, misses, allowed)
 
-    def _policy(self, rule: str, settings: Sequence[Parameters]) -> Policy:
+    def _policy(self, rule: Rule, settings: Sequence[Parameters]) -> Policy:
         """One policy for the whole batch, each setting on its own T columns."""
-        if rule in RULE_NAMES:  # these take one value per episode
+        if not isinstance(rule, str) or rule in RULE_NAMES:  # these take one value per episode
             columns = {name: np.repeat([s[name] for s in settings], self.tapes) for name in settings[0]}
-            return make_rule(rule, self.scenario, columns)
+            make = partial(make_rule, rule) if isinstance(rule, str) else rule
+            return make(self.scenario, columns)
         return _SideBySide([make_rule(rule, self.scenario, s) for s in settings], self.tapes)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..envs.schema import Scenario
-from .tune_evaluate import Parameters, Scores, TuningTapes
+from .tune_evaluate import Parameters, Rule, Scores, TuningTapes
 
 _TAPES: list[TuningTapes] = []  # of a worker process
 
@@ -47,7 +47,7 @@ class Players:
             self._tapes = TuningTapes(*self._arguments)
         return self._tapes
 
-    def score(self, rule: str, settings: Sequence[Parameters]) -> Scores:
+    def score(self, rule: Rule, settings: Sequence[Parameters]) -> Scores:
         """Play a rule with each of some settings on every tape."""
         size = self._own().together
         if self._jobs == 1 or len(settings) <= size:
@@ -67,5 +67,5 @@ def _start_worker(scenario: Scenario, seeds: npt.NDArray[np.int64], traces_dir: 
     _TAPES.append(TuningTapes(scenario, seeds, traces_dir))
 
 
-def _score_in_worker(rule: str, settings: Sequence[Parameters]) -> Scores:
+def _score_in_worker(rule: Rule, settings: Sequence[Parameters]) -> Scores:
     return _TAPES[0].score(rule, settings)
