@@ -66,7 +66,7 @@ def test_without_a_constraint_the_scenarios_own_weight_holds(site):
 
 
 def test_a_miss_is_dearer_when_the_budget_runs_out(site):
-    base, env, constraint = environment(site, budget_gain=2.0)
+    base, env, _ = environment(site, budget_gain=2.0)
     table, factors = base.simulator.table, []
     for before, _ in play(env, 39):
         spent, progress = (
@@ -83,9 +83,9 @@ def test_a_miss_is_dearer_when_the_budget_runs_out(site):
 
 
 def test_old_transitions_are_judged_by_the_present_multiplier(site):
-    base, env, constraint = environment(site)
+    base, env, _ = environment(site)
     buffer = MaskedReplay(64 * ENVS, base.observation_space, base.action_space, n_envs=ENVS)
-    for before, reward in play(env, 32):
+    for before, _ in play(env, 32):
         buffer.note(env.costs, base.action_masks())
         done = np.zeros(ENVS, dtype=bool)
         buffer.add(before, before, np.zeros((ENVS, 1)), env.rest, done, [{} for _ in range(ENVS)])
@@ -155,7 +155,9 @@ def test_an_observation_that_is_no_number_ends_the_training_with_its_name(site):
         return result
 
     base.simulator.step = broken
-    with pytest.raises(CarbonPilotError, match="Environment 5 gave an observation that is no number: payload_kb"):
+    with pytest.raises(
+        CarbonPilotError, match="Environment 5 gave an observation that is no number: payload_kb"
+    ):
         env.step(np.zeros(ENVS, dtype=np.int64))
 
 
