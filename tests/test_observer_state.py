@@ -133,6 +133,36 @@ def test_attempts_show_as_backlog_until_they_end():
     assert observer.device_state().heat > 0
 
 
+def test_an_answer_tells_how_far_off_the_belief_was_and_how_fast_it_was_sent():
+    scenario = site()
+    observer = informed(scenario)
+    believed_ms = feature(observer, observer.observe(0.0, PAYLOAD_KB), "edge-b0_latency_ms")
+    attempt = observer.placed(0.0, 1, PAYLOAD_KB)
+    observer.answered(attempt, believed_ms + 30.0, None, None, sending_ms=16.0)
+    vector = observer.observe(200.0, PAYLOAD_KB)
+    assert feature(observer, vector, "edge_residual_ms") == pytest.approx(30, abs=1e-3)
+    assert feature(observer, vector, "uplink_residual_ms") == pytest.approx(3, abs=1e-3)
+    assert feature(observer, vector, "uplink_residual_deviation_ms") == pytest.approx(3, abs=1e-3)
+    assert feature(observer, vector, "uplink_sent_mbps") == pytest.approx(PAYLOAD_KB * 8 / 16, rel=1e-6)
+    assert feature(observer, vector, "uplink_sent_age_s") == pytest.approx(0.2, rel=1e-6)
+    later = observer.placed(200.0, 1, PAYLOAD_KB)
+    observer.answered(later, 260.0)  # not watched: the rate before it stays, and ages
+    vector = observer.observe(300.0, PAYLOAD_KB)
+    assert feature(observer, vector, "uplink_sent_mbps") == pytest.approx(40, rel=1e-6)
+    assert feature(observer, vector, "uplink_sent_age_s") == pytest.approx(0.3, rel=1e-6)
+
+
+def test_an_answer_of_which_nothing_was_believed_is_no_surprise():
+    scenario = site()
+    observer = Observer(scenario, quick_levels(scenario))
+    observer.observe(0.0, PAYLOAD_KB)
+    observer.answered(observer.placed(0.0, 1, PAYLOAD_KB), 500.0)
+    vector = observer.observe(600.0, PAYLOAD_KB)
+    assert feature(observer, vector, "edge_last_latency_ms") == pytest.approx(500, rel=1e-5)
+    assert feature(observer, vector, "edge_residual_ms") == 0
+    assert feature(observer, vector, "uplink_residual_ms") == 0
+
+
 def test_before_the_first_refresh_everything_is_unknown_and_nothing_good_is_shown():
     scenario = site()
     observer = Observer(scenario, quick_levels(scenario))

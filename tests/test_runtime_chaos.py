@@ -274,6 +274,24 @@ def test_a_feed_that_has_gone_stale_leaves_carbon_unknown_and_frames_on_the_devi
     assert all(r.energy_j_marginal == 1.0 for r in records)
 
 
+def test_a_server_that_refuses_at_once_does_not_look_quick(lab):
+    lab = lab(fallback="never")
+
+    async def go():
+        async with lab:
+            await lab.play(3)
+            lab.executor("edge-b0").failing = "unreachable"
+            lab.executor("edge-b0")._service_s = [0.0]
+            await lab.play(2)
+
+    asyncio.run(go())
+    records = lab.check_counts(5)
+    seen = dict(zip(lab.run.header.features, records[-1].observation, strict=True))
+    assert records[-1].attempts[0].ended_ms - records[-1].attempts[0].started_ms < 100
+    assert seen["edge_last_latency_ms"] >= 1.0  # in objectives
+    assert seen["edge_residual_ms"] > 0
+
+
 def test_errors_of_our_own_code_end_no_run(lab, caplog, monkeypatch):
     lab = lab()
 

@@ -10,6 +10,9 @@ from ...envs.records import LINK, LONG_AGO_MS, NODE
 from ...envs.schema import LOCAL, Scenario
 from .plain_records import plain_record
 
+# Stands for a believed latency where something that it follows from is unknown: every row of the table cuts it off.
+UNKNOWN_MS = 1e9
+
 
 class Attempt:
     """A request under way at one placement; made by `Observer.placed`."""
@@ -107,10 +110,11 @@ class Attempts:
             node = self.node_list[attempt.node]
             node.done_ms = now_ms
             node.pending_ms = now_ms - attempt.placed_ms if latency_ms is None else latency_ms
-            node.expected_ms, node.pending_mbps = (
-                attempt.expected_ms,
-                sent_mbps(attempt.payload_kb, sending_ms),
-            )
+            expected_ms = attempt.expected_ms
+            if expected_ms >= UNKNOWN_MS:  # nothing was believed, so the answer is no surprise
+                expected_ms = node.pending_ms - self.links[node.link].residual_ms if self.links else 0.0
+            node.expected_ms = expected_ms
+            node.pending_mbps = sent_mbps(attempt.payload_kb, sending_ms)
         return computed
 
     def keep_open(self, now_ms: float) -> None:

@@ -189,7 +189,8 @@ class Observer:
         Args:
             attempt: of `placed`.
             now_ms: now.
-            latency_ms: what it took; None: since it was placed. A failure shows as the time that it took to fail.
+            latency_ms: what it took; None: since it was placed. For a failure say what it is as bad as: a server that
+                refuses at once must not look quick.
             service_ms: measured computing time of an answer on the device, alone.
             sending_ms: how long its bytes took to leave, lost ones sent again; None: not known.
         """

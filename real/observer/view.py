@@ -21,9 +21,7 @@ from ...envs.schema import LOCAL, Placement, Scenario
 from ...envs.units import BITS_PER_BYTE, SECONDS_PER_HOUR
 from ..probes.loop import ProbeSnapshot
 from ..site_file import NodeLevels
-
-# Stands for a believed latency where something that it follows from is unknown: every row of the table cuts it off.
-UNKNOWN_MS = 1e9
+from .attempts import UNKNOWN_MS
 
 UNKNOWN, STALE_FEED = "unknown", "stale-feed"
 

@@ -113,7 +113,12 @@ class RuntimeMind:
         attempt = self._attempt.pop(call, None)
         sending_ms = _sending_ms(self._watched.pop(call, None))
         if attempt is not None:
-            self._observer.answered(attempt, now_ms, service_ms=_computing_ms(call), sending_ms=sending_ms)
+            latency_ms = None
+            if (
+                call.error is not None and call.error != "cancelled"
+            ):  # as bad as a miss, however soon it failed
+                latency_ms = max(now_ms - attempt.placed_ms, self._scenario.slo.latency_ms)
+            self._observer.answered(attempt, now_ms, latency_ms, _computing_ms(call), sending_ms)
         decision = self._decision.get(story.number)
         own = decision is not None and decision.placement == self._number.get(call.placement)
         if own:
