@@ -11,7 +11,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 from ..envs.errors import CarbonPilotError
 from ..envs.sb3_vec_env import Sb3VecEnv
 from .constraint import PidLagrangian
-from .training_settings import TrainingConfig
+from .teach.baseline import TapeBaseline
+from .training_settings import PpoConfig, TrainingConfig
 
 F32 = npt.NDArray[np.float32]
 LOCAL_INDEX = 0
@@ -126,12 +127,21 @@ class PricedMisses(VecEnvWrapper):
             assert self._site.outcome is not None, "a step has an outcome"
             own = self._site.outcome.reward_terms["slo_miss"].astype(np.float32)
             self.rest = (reward - own) * self._scale
-            self.costs = self.missed * self._budget_factor() * self._scale
+            self.costs = self._misses(own) * self._budget_factor() * self._scale
             reward = self.rest - np.float32(self.multiplier) * self.costs
         else:
             reward = self.rest
         self._before = observation
         return observation, reward, done, info
+
+    def _misses(self, own: F32) -> F32:
+        """Misses (B,), each counted by the episode's wish for latency: one at the scenario's own (`envs.dial`).
+
+        ``own`` is the reward's term for misses (B,), which has that weight.
+        """
+        weight = self._site.scenario.reward.slo_miss
+        counted = -own / weight if weight > 0 else self.missed
+        return np.asarray(counted, np.float32)
 
     def _budget_factor(self) -> F32:
         """How dear a miss is by the budget as the device knew it when it decided (B,)."""
@@ -161,6 +171,8 @@ def training_env(
     if not masks_itself:
         env = LocalInstead(env)
     env = PricedMisses(env, site, settings.reward_scale, constraint)
+    if isinstance(settings, PpoConfig) and settings.tape_baseline:
+        env = TapeBaseline(env, site, settings.reward_scale, constraint is not None)
     return VecFrameStack(env, settings.stack) if settings.stack > 1 else env
 
 
