@@ -131,6 +131,11 @@ class Checkpoints(BaseCallback):
         """Save and end the session at the next safe moment; may be called from a signal handler."""
         self._stop = True
 
+    def pause(self) -> None:
+        """End the session if it was asked to, at a moment that is safe and has nothing to save."""
+        if self._stop:
+            raise StopTraining
+
     def _on_step(self) -> bool:
         return True
 

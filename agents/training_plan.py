@@ -25,6 +25,7 @@ from .normalizer import measure
 from .risk.folder import read_risk, read_risk_for
 from .risk_parts import risk_parts
 from .run_dir import Checkpoint, RunDir, risk_hashes
+from .teach.checks import check_teachable
 from .training_config import load_training_config
 from .training_settings import TrainingConfig
 
@@ -104,6 +105,7 @@ def make_plan(
         raise InputError(f"Trace folder {traces} does not exist.")
     settings, section = load_training_config(algo, resolved.name, resolved.family, settings_file, changes)
     grid_intensity(settings.country_iso_code)  # refuses a country that is not known
+    check_teachable(algo, settings, resolved)
     if risk is not None:
         risk_parts(algo, settings, resolved, read_risk_for(risk, resolved))  # refuses what does not fit
     whole = rollout_steps(settings)

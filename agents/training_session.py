@@ -23,6 +23,7 @@ from .callbacks import Checkpoints, EpisodeMetrics, Evaluate, ShowProgress, Stop
 from .constraint import PidLagrangian
 from .constraint_callback import ConstraintCallback
 from .run_dir import Checkpoint, RunDir
+from .teach.in_session import Teaching
 from .tensorboard_log import Board
 from .tracking import Footprint, footprint_line
 from .training_env import training_env
@@ -95,11 +96,14 @@ class TrainingSession:
             checkpoints = self._checkpoints(model, checkpoint_every)
             evaluate = self._evaluation(evaluate_every, show, board)
             stack.enter_context(stopping_on_signals(checkpoints.ask_to_stop))
+            teaching = self._teaching(checkpoints)
             with self._recoverable():
+                if self._checkpoint is None:
+                    teaching.before(model)
                 beside = [] if self._constraint is None else [ConstraintCallback(self._constraint)]
                 own = [EpisodeMetrics(), evaluate, checkpoints, ShowProgress(show)]
-                self._learn(model, [*beside, *own, *watchers])
-                self._finish(model, evaluate)
+                self._learn(model, [*beside, *own, *teaching.callbacks(), *watchers])
+                self._finish(model, evaluate, teaching)
                 board.finish()
         self._conclude()
 
@@ -117,13 +121,14 @@ class TrainingSession:
         settings = self._plan.settings
         return 1 if isinstance(settings, PpoConfig) else settings.num_envs
 
-    def _finish(self, model: BaseAlgorithm, evaluate: Evaluate) -> None:
+    def _finish(self, model: BaseAlgorithm, evaluate: Evaluate, teaching: Teaching) -> None:
         """Save the last state, score it, and only then call the run finished."""
         self._save(model)
         evaluate.evaluate(last=True)
         self.evaluation = evaluate.last
         self._run.publish(self._run.checkpoints()[-1])
         self.emissions = self._footprint.stop()
+        teaching.after(model, self.emissions["duration_s"])
         self._run.write_progress("finished", self.steps, self.steps)
 
     def _save(self, model: BaseAlgorithm) -> None:
@@ -164,6 +169,10 @@ class TrainingSession:
             model = load_checkpoint(plan.algo, self._checkpoint, env)
             model.set_random_seed(self._seed)
         return model
+
+    def _teaching(self, checkpoints: Checkpoints) -> Teaching:
+        multiplier = None if self._constraint is None else self._constraint.multiplier
+        return Teaching(self._plan, self._run, multiplier, self._say, checkpoints.pause)
 
     def _board(self) -> Board:
         return Board(self._run.path / "tb", self._start, self._plan)

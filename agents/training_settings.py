@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..envs.schema_base import Fraction, NonNegative, Positive, Strict
+from .teach.settings import TeacherConfig
 
 Discount = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -69,6 +70,7 @@ class TrainingConfig(Strict):
         activation: what stands between the layers.
         reward_scale: factor on the environment's reward before the agent sees it; metrics are unscaled.
         constraint: the SLO as a constraint; null: the scenario's fixed weight ``slo_miss`` holds.
+        teacher: what the agent is taught with hindsight before it learns by itself; null or left out: nothing.
         normalizer_steps: vector steps with random placements from which mean and spread are measured.
         checkpoint_share: a checkpoint at least every this share of the steps ...
         checkpoint_seconds: ... and at least every so many seconds.
@@ -89,6 +91,7 @@ class TrainingConfig(Strict):
     activation: Literal["tanh", "relu"]
     reward_scale: Positive
     constraint: ConstraintConfig | None
+    teacher: TeacherConfig | None = None
     normalizer_steps: Count
     checkpoint_share: Annotated[float, Field(gt=0, le=1)]
     checkpoint_seconds: Positive
@@ -99,7 +102,11 @@ class TrainingConfig(Strict):
 
 
 class PpoConfig(TrainingConfig):
-    """Proximal policy optimisation (Schulman et al. 2017), names as in stable-baselines3."""
+    """Proximal policy optimisation (Schulman et al. 2017), names as in stable-baselines3.
+
+    Attributes:
+        tape_baseline: whether the reward is counted from what hindsight gets on the same tape (`teach.baseline`).
+    """
 
     n_steps: Count
     n_epochs: Count
@@ -107,6 +114,7 @@ class PpoConfig(TrainingConfig):
     clip_range: Positive
     ent_coef: NonNegative
     vf_coef: NonNegative
+    tape_baseline: bool = False
 
     @model_validator(mode="after")
     def _whole_batches(self) -> PpoConfig:

@@ -27,7 +27,9 @@ ASK_ORACLE = {
     "agents.benchmark",
     "agents.benchmark_coupled",
     "agents.evaluation",
-    "agents.imitation",
+    "agents.teach.baseline",
+    "agents.teach.cost_to_go",
+    "agents.teach.hindsight",
     "agents.train",  # prints where the site breaks even before it trains on it
     "agents.policy_registry",  # finds the oracle by its name, for benchmark and the evaluation in training
 }

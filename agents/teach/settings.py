@@ -1,0 +1,122 @@
+"""The settings under ``teacher`` of a training run: what is labelled, at what price of a miss, in which stages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ...envs.schema_base import Fraction, NonNegative, Positive, Strict
+
+Count = Annotated[int, Field(ge=1)]
+OracleName = Literal["oracle-per-request", "oracle-warm-radio", "oracle-budget", "oracle-coupled"]
+
+
+class MissPriceConfig(Strict):
+    """What a miss adds to the cost of a label, mg of carbon.
+
+    Attributes:
+        source: "oracle": the dual of each tape's own budget of misses under the oracle's plan; where a tape has none,
+            the median of the others. "reward": the scenario's ``slo_miss`` over ``carbon_per_mg``.
+        factor: on that price. Hindsight misses only on purpose; who must guess also misses by mistake, so that the
+            same budget needs a higher price.
+        lowest_mg: least price, for tapes on which missing saves nothing.
+        budget_gain: a miss costs price x exp(gain x (budget spent - progress)), both as observed; 0: each the same.
+        target_share: share of the allowed misses that the learner shall use.
+        adapt: after each round of DAgger the factor is multiplied by exp(adapt x (misses / target - 1)), the
+            exponent held between -1 and 1; 0: the factor stays.
+    """
+
+    source: Literal["oracle", "reward"]
+    factor: Positive
+    lowest_mg: NonNegative
+    budget_gain: NonNegative
+    target_share: Annotated[float, Field(gt=0, le=1)]
+    adapt: NonNegative
+
+
+class FitConfig(Strict):
+    """How lessons are learned.
+
+    Attributes:
+        loss: of an actor. "regress": its logits predict the costs, which teaches from any start and is right also where
+            the cheapest placement cannot be told from the observation; "cost": the cost expected under its own
+            probabilities, which refines an actor that is good already; "label": cross-entropy with the cheapest
+            placement. Q-networks always regress.
+        temperature: of "regress": cost, in mean spreads of a lesson's costs, that makes one placement e times as likely
+            as another.
+        batch_size: lessons of one gradient step.
+        learning_rate: step size of Adam at a stage's start; it falls linearly to a tenth.
+        value_coef: weight of the critic's squared error beside the actor's loss.
+        max_grad_norm: bound of the gradient's norm.
+    """
+
+    loss: Literal["regress", "cost", "label"]
+    temperature: Positive
+    batch_size: Count
+    learning_rate: Positive
+    value_coef: NonNegative
+    max_grad_norm: Positive
+
+
+class StageConfig(Strict):
+    """What all stages have in common.
+
+    Attributes:
+        tapes: training tapes that are played (in each round).
+        every: every so many requests one gets a label; the others are only played.
+        lookahead: requests after it whose costs belong to a label; 0: the request's own outcome alone.
+        epochs: times that each lesson is learned (in each round).
+        explore: share of random placements while lessons are collected.
+    """
+
+    tapes: Count
+    every: Count
+    lookahead: Annotated[int, Field(ge=0)]
+    epochs: Count
+    explore: Fraction
+
+
+class CloneStage(StageConfig):
+    """Behaviour cloning: lessons along the oracle's own plan."""
+
+    kind: Literal["clone"]
+
+
+class DaggerStage(StageConfig):
+    """DAgger (Ross et al. 2011) with costs (AggreVaTe, Ross and Bagnell 2014): lessons where the learner goes.
+
+    Attributes:
+        rounds: of collecting and learning.
+        kept_rounds: newest rounds whose lessons are learned; DAgger keeps them all, but costs that follow the
+            learner grow old with it.
+        follow: who places the requests of ``lookahead``: the oracle's "plan", or the "learner" as it is.
+    """
+
+    kind: Literal["dagger"]
+    rounds: Count
+    kept_rounds: Count
+    follow: Literal["plan", "learner"]
+
+
+Stage = Annotated[CloneStage | DaggerStage, Field(discriminator="kind")]
+
+
+class TeacherConfig(Strict):
+    """What an agent is taught before it learns by itself.
+
+    Attributes:
+        oracle: whose plan is cloned and followed.
+        miss_price: of the labels.
+        fit: how lessons are learned.
+        stages: in this order.
+        held_back: training tapes that nothing is learned from, on which every stage is scored.
+        actor_frozen_steps: environment steps at the start of the RL in which only the critic learns.
+    """
+
+    oracle: OracleName
+    miss_price: MissPriceConfig
+    fit: FitConfig
+    stages: Annotated[list[Stage], Field(min_length=1)]
+    held_back: Count
+    actor_frozen_steps: Annotated[int, Field(ge=0)]
