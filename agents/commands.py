@@ -111,7 +111,7 @@ def benchmark(
     from rich.console import Console
 
     from ..envs.console import progress
-    from ..envs.dial import scenario_at
+    from ..envs.dial import parse_wish, scenario_at
     from ..envs.scenario import load_scenario
     from .benchmark import benchmark as play
     from .benchmark import break_even_extras
@@ -127,7 +127,7 @@ def benchmark(
     check_outputs(json_file, html, plots)
     cards = bundles(asked) if update_cards else []
     rules = tuned_rules(site, tuned)  # of the site as it is shipped: rules do not know the dial
-    site = scenario_at(site, wish)
+    site = scenario_at(site, None if wish is None else parse_wish(wish))
     extras = break_even_extras(site, _text(traces))
     with progress("benchmark") as report:
         result = play(site, asked, episodes, seed, _text(traces), report, rules)

@@ -44,6 +44,7 @@ FOR_DEVICE = {
     "agents.bundle",
     "agents.bundle_arrays",
     "agents.compatibility",
+    "agents.dial_knowledge",
     "agents.shield_guards",
     "agents.shield_settings",
     "agents.shield_sight",
