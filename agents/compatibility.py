@@ -50,6 +50,20 @@ def check_compatible(card: dict[str, Any], scenario: Any, table: Any) -> None:
             f"{'; '.join(differences)}. Train on this scenario and export again."
         )
     check_table(card, table.sha256)  # same rows but another hash: the table's version changed
+    check_wishes(card, scenario)
+
+
+def check_wishes(card: dict[str, Any], scenario: Any) -> None:
+    """Raise InputError unless the bundle knows the scenario's position of the dial.
+
+    A card without wishes is from before the dial, when every site had one position.
+    """
+    if card.get("wishes") is None:
+        return
+    from .dial_knowledge import check_position, recorded_wishes  # late: nothing of envs before it is needed
+
+    trained, sampled = recorded_wishes(card["wishes"])
+    check_position("The bundle", trained, sampled, scenario.wishes, scenario.name)
 
 
 def table_differences(trained: list[dict[str, Any]], here: list[dict[str, Any]]) -> list[str]:

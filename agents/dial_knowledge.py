@@ -19,10 +19,13 @@ def knows_dial(policy: object) -> bool:
     return bool(getattr(policy, "knows_dial", False))
 
 
-def wishes_record(trained: Wishes) -> dict[str, Any]:
-    """The wishes that an agent was trained with, for a bundle's card."""
+def wishes_record(trained: Wishes, knows_all: bool = False) -> dict[str, Any]:
+    """The wishes that an agent was made with, for a bundle's card: the position, and whether it knows the others.
+
+    ``knows_all`` is for what was not trained with sampled wishes and heeds them nonetheless.
+    """
     position = {"carbon": trained.carbon, "latency": trained.latency, "accuracy": trained.accuracy}
-    return {**position, "sampled": trained.sampled is not None}
+    return {**position, "sampled": knows_all or trained.sampled is not None}
 
 
 def recorded_wishes(record: Mapping[str, Any]) -> tuple[Wishes, bool]:

@@ -17,6 +17,7 @@ from ..envs.observation import ObservationTable, build_table
 from ..envs.scenario import scenario_sha256
 from ..envs.schema import Scenario
 from .bundle_writer import write_bundle
+from .dial_knowledge import wishes_record
 from .frozen import freeze
 from .onnx_graph import onnx_graph
 from .parity import Parity, compare_outputs, random_observations
@@ -180,6 +181,8 @@ def make_card(algorithm: str, network: Network, origin: Origin) -> dict[str, Any
         "scenario": scenario.name,
         "scenario_family": scenario.family,
         "scenario_sha256": scenario_sha256(scenario),
+        # A price alone knows every position of the dial, whatever it was tuned at.
+        "wishes": wishes_record(scenario.wishes, knows_all=network.activation is None),
         "seed": origin.seeds[0],
         "training": {
             "command": origin.command,

@@ -92,6 +92,11 @@ class FrozenPolicy:
             check_table(card, table_sha256)
         return freeze(os.path.basename(os.path.abspath(path)), card, arrays)
 
+    @property
+    def knows_dial(self) -> bool:
+        """Whether it heeds the wishes, so that it may be played at every position of the dial."""
+        return bool((self.card.get("wishes") or {}).get("sampled", False))
+
     def reset(self, batch: int) -> None:
         """Nothing to forget: every decision follows from its observation alone."""
 

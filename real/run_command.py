@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from ..envs.options import Wish
+
 
 class _Mode(str, Enum):
     shadow = "shadow"
@@ -40,6 +42,7 @@ def run(
         str | None,
         typer.Option("--policy", help="Static policy instead: always-local, always-PLACEMENT, round-robin."),
     ] = None,
+    wish: Wish = None,
     mode: Annotated[
         _Mode, typer.Option(help="shadow: decide and log, execute on the device; active: act.")
     ] = _Mode.shadow,
@@ -98,6 +101,7 @@ def run(
         images=images,
         bundle=bundle,
         policy=policy,
+        wish=wish,
         mode=mode.value,
         rate=rate,
         frames=frames,

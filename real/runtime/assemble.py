@@ -113,7 +113,7 @@ class Run:
         levels = site_levels(checked.site)
         throttle = MeasuredThrottle(scenario.device.throttling, Path("/sys"))
         requests = scenario.episode.requests
-        observer = Observer(scenario, levels, throttle, carried(checked.before, requests))
+        observer = Observer(checked.shown, levels, throttle, carried(checked.before, requests))
         shield = Shield(checked.policy, scenario, fallback=options.fallback, doubts=lambda: observer.doubts)
         ends = checked.ends
         takers = []

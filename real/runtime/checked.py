@@ -6,9 +6,11 @@ import os
 from dataclasses import dataclass
 
 from ...agents.policy import Policy
+from ...envs.dial import parse_wish, scenario_at
 from ...envs.next_request import RECENT_WEIGHT
 from ...envs.observation import ObservationTable, build_table
 from ...envs.scenario import scenario_sha256
+from ...envs.schema import Scenario
 from ..clock import Clock
 from ..interfaces import Executor
 from ..meters.meter import Meter
@@ -29,6 +31,8 @@ class Checked:
 
     Attributes:
         site, table: the site and its observation table.
+        shown: the site's scenario with the dial where the options want it: what the policy is shown. The log, and all
+            that judges it later, keep the site's own.
         policy, policy_name, card_sha256: what decides.
         before: what earlier runs left in the log.
         repaired: what was done to a log that a crash had torn.
@@ -38,6 +42,7 @@ class Checked:
 
     site: SiteFile
     table: ObservationTable
+    shown: Scenario
     policy: Policy
     policy_name: str
     card_sha256: str
@@ -62,7 +67,8 @@ def check(options: RunOptions, clock: Clock) -> Checked:
     folder = options.site.resolve().parent
     check_machine(site, options.site, options.allow_other_device or options.stand_in)
     table = build_table(site.scenario)
-    policy, name, card_sha256 = open_policy(options.bundle, options.policy, site.scenario, table)
+    shown = site.scenario if options.wish is None else scenario_at(site.scenario, parse_wish(options.wish))
+    policy, name, card_sha256 = open_policy(options.bundle, options.policy, shown, table)
     ends, lock = Ends(), lock_folder(log)
     ends.add("log's folder", lambda: os.close(lock))
     try:
@@ -79,7 +85,7 @@ def check(options: RunOptions, clock: Clock) -> Checked:
         ends.close()
         raise
     return Checked(
-        site, table, policy, name, card_sha256, before, repaired, probes, feeds, meters, executors, ends
+        site, table, shown, policy, name, card_sha256, before, repaired, probes, feeds, meters, executors, ends
     )  # fmt: skip
 
 

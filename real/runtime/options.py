@@ -26,6 +26,7 @@ class RunOptions:
         site: site file.
         images: folder, image, video or camera.
         bundle, policy: one of them: a bundle's folder, or the name of a static policy.
+        wish: position of the dial, as typed; None: the site's.
         mode: shadow or active.
         rate: frames a second; None: the camera's, or the site's arrivals on the average.
         frames: stop after so many; None: at the source's end.
@@ -49,6 +50,7 @@ class RunOptions:
     images: str
     bundle: Path | None = None
     policy: str | None = None
+    wish: str | None = None
     mode: Mode = "shadow"
     rate: float | None = None
     frames: int | None = None
