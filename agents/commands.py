@@ -37,6 +37,10 @@ def train(
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings instead of configs/train/ALGO.yaml.")
     ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A single setting, such as gamma=0.9; repeatable."),
+    ] = None,
     country: Annotated[
         str | None, typer.Option(metavar="ABC", help="ISO code of this machine's grid, for its own CO2.")
     ] = None,
@@ -60,6 +64,7 @@ def train(
     Example: carbonpilot train metro --algo ppo --steps 500000 --seed 0 --out runs/metro-ppo
     """
     from .train import train as run_training
+    from .training_config import changes_from
 
     run_training(
         scenario,
@@ -71,6 +76,7 @@ def train(
         resume=resume,
         num_envs=num_envs,
         settings_file=settings,
+        settings=changes_from(change or []),
         country=country,
         wish=wish,
         risk=risk,
@@ -174,66 +180,6 @@ def export(
             f"--scenario is for risk folders; the run {run_dir} holds its own scenario. Leave it out."
         )
     typer.echo(f"wrote {export_run(run_dir, out)}")
-
-
-class Sampler(str, enum.Enum):
-    """How settings are proposed."""
-
-    cem = "cem"
-    tpe = "tpe"
-    random = "random"
-
-
-def tune(
-    scenario: ScenarioName,
-    policy: Annotated[
-        list[str], typer.Option(metavar="NAME", help="Rule to tune, or 'all'; may be given several times.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Gets the parameters, as YAML.")],
-    trials: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Settings to try for each rule.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The same, as simulated requests.")
-    ] = None,
-    seed: Seed = 0,
-    sampler: Annotated[Sampler, typer.Option(help="How settings are proposed.")] = Sampler.cem,
-    aim: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of the tapes that shall meet the SLO.")
-    ] = 0.97,
-    study: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Optuna journal: a search that was stopped goes on.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = 1,
-    start: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Tuned parameters to begin at, of this or another scenario."),
-    ] = None,
-    traces: Traces = None,
-) -> None:
-    """Search the parameters of rules on training tapes, as seriously as agents are trained.
-
-    The winner is chosen on fresh training tapes; evaluation tapes are never touched.
-
-    Example: carbonpilot tune metro --policy slo-predictive-budget --out tuned.yaml
-    """
-    from ..envs.console import progress, table_console
-    from .rule_parameters import tunable_rules
-    from .tune import run_tune
-    from .tune_objective import Objective
-    from .tune_options import TuneOptions
-    from .tune_report import TABLE_WIDTH, print_tuned
-
-    options = TuneOptions(
-        trials=trials, steps=steps, seed=seed, sampler=sampler.value, objective=Objective(aim), jobs=jobs
-    )
-    with progress("tune") as report:
-        content = run_tune(
-            scenario, policy, out, options=options, study=study, traces=traces, start=start, progress=report
-        )
-    every = [name for name, rule in tunable_rules().items() if rule.tunables]
-    print_tuned(content, every if "all" in policy else policy, table_console(TABLE_WIDTH))
-    typer.echo(f"wrote {out}")
 
 
 def scenarios_check(

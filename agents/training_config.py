@@ -7,15 +7,15 @@ for a scenario or for all scenarios of a family. Every number says in a comment 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from ..envs.errors import unknown_name
+from ..envs.errors import InputError, unknown_name
 from ..envs.schema_base import Strict
-from ..envs.strict_yaml import read_yaml
+from ..envs.strict_yaml import parse_yaml, read_yaml
 from ..envs.validation import validated
 from .training_settings import SETTINGS, TrainingConfig
 
@@ -52,6 +52,25 @@ def load_training_config(
     found = settings.scenarios.get(section, settings.default)
     changed = laid_over(found.model_dump(), changes or {})
     return validated(type(found), changed, "training options"), section
+
+
+def changes_from(words: Sequence[str]) -> dict[str, Any]:
+    """Settings from words like ``gamma=0.9`` or ``constraint.start=2``; values are read as YAML.
+
+    Raises:
+        InputError: a word has no equals sign or its value is no YAML.
+    """
+    changes: dict[str, Any] = {}
+    for word in words:
+        path, sign, text = word.partition("=")
+        keys = path.split(".")
+        if not sign or not all(keys):
+            raise InputError(f"--set {word}: expected KEY=VALUE, such as gamma=0.9 or constraint.start=2.")
+        value = parse_yaml(f"value: {text}", f"--set {word}")["value"]
+        for key in reversed(keys):
+            value = {key: value}
+        changes = laid_over(changes, value)
+    return changes
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Settings of DQN and PPO: what is shipped is complete, what is wrong is named by its path."""
+"""Settings of the algorithms: what is shipped is complete, what is wrong is named by its path."""
 
 import pytest
 
-from carbonpilot.agents.training_config import CONFIGS, load_training_config
+from carbonpilot.agents.training_config import CONFIGS, changes_from, load_training_config
+from carbonpilot.agents.training_settings import SETTINGS
 from carbonpilot.envs.errors import InputError
 
 
@@ -20,7 +21,7 @@ def broken(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+@pytest.mark.parametrize("algo", sorted(SETTINGS))
 def test_shipped_settings_are_complete(algo):
     settings, section = load_training_config(algo, "no-such-scenario", "no-such-family")
     assert section == "default"
@@ -82,15 +83,35 @@ def test_a_section_that_is_not_used_is_checked_too(layered):
         load_training_config("ppo", "other", "other", layered("  site: {learning_rat: 0.1}"))
 
 
-def test_options_are_checked_and_none_is_no_option():
+def test_options_are_checked_and_laid_over_key_by_key():
     with pytest.raises(InputError, match="training options: num_envs: must be >= 1"):
         load_training_config("ppo", "x", "x", changes={"num_envs": 0})
     with pytest.raises(InputError, match="training options: batch_sise: unknown key"):
         load_training_config("ppo", "x", "x", changes={"batch_sise": 1})
-    settings, _ = load_training_config("ppo", "x", "x", changes={"num_envs": None})
-    assert settings.num_envs == 64
+    shipped, _ = load_training_config("ppo", "x", "x")
+    changed, _ = load_training_config("ppo", "x", "x", changes={"constraint": {"start": 2.5}})
+    assert changed.constraint.start == 2.5
+    assert changed.constraint.model_copy(update={"start": shipped.constraint.start}) == shipped.constraint
+    fixed, _ = load_training_config("ppo", "x", "x", changes={"constraint": None})
+    assert fixed.constraint is None
 
 
 def test_unknown_algorithm_offers_the_nearest():
     with pytest.raises(InputError, match="Did you mean 'ppo'"):
         load_training_config("ppp", "x", "x")
+
+
+def test_words_of_the_command_line_become_settings():
+    words = ["gamma=0.9", "hidden=[32, 16]", "constraint.start=2", "constraint.ki=0.5", "activation=relu"]
+    changes = changes_from(words)
+    assert changes["constraint"] == {"start": 2, "ki": 0.5}
+    assert changes_from(["constraint=null"]) == {"constraint": None}
+    settings, _ = load_training_config("ppo", "x", "x", changes=changes)
+    assert (settings.gamma, settings.hidden, settings.activation) == (0.9, [32, 16], "relu")
+    assert settings.constraint.start == 2
+
+
+@pytest.mark.parametrize("word", ["gamma", "=0.9", "constraint.=1", "gamma=[1"])
+def test_a_word_that_is_no_setting_is_refused(word):
+    with pytest.raises(InputError, match="--set"):
+        changes_from([word])
