@@ -28,7 +28,10 @@ class LearnedRisk:
     Attributes:
         name: in tables and JSON.
         head, price: what it is made of.
+        knows_dial: it heeds the wishes: the price reads them.
     """
+
+    knows_dial = True
 
     def __init__(self, scenario: Scenario, head: RiskHead, price: Price, name: str = NAME) -> None:
         """Put both together; ``load`` and ``shipped`` are the usual ways in."""
