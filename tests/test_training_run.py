@@ -1,4 +1,4 @@
-"""One run of PPO and one of DQN: what the folder holds, what TensorBoard shows, what is refused."""
+"""One run of each algorithm: what the folder holds, what TensorBoard shows, what is refused."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def site(lab, tmp_path_factory):
     return lab.site(tmp_path_factory.mktemp("site"))
 
 
-@pytest.fixture(scope="module", params=["ppo", "dqn"])
+@pytest.fixture(scope="module", params=["ppo", "maskable-ppo", "recurrent-ppo", "dqn", "qrdqn"])
 def finished(request, lab, site, tmp_path_factory):
     """A finished run; the working directory is watched for files that do not belong there."""
     here = tmp_path_factory.mktemp("cwd")
@@ -91,7 +91,8 @@ def test_tensorboard_shows_metrics_terms_and_evaluations(finished):
     }  # fmt: skip
     wanted |= {f"placement/{p.name}" for p in scenario.placements}
     wanted |= {f"reward/{term}" for term in ("carbon", "slo_miss", "latency_excess", "accuracy")}
-    wanted |= {"train/loss"} if algo == "dqn" else {"train/approx_kl", "train/value_loss"}
+    wanted |= {f"constraint/{name}" for name in ("multiplier", "target")}
+    wanted |= {"train/loss"} if "dqn" in algo else {"train/approx_kl", "train/value_loss"}
     assert wanted <= tags, f"missing: {wanted - tags}"
     shares = [events.Scalars(f"placement/{p.name}")[-1].value for p in scenario.placements]
     assert sum(shares) == pytest.approx(1, abs=1e-5)
@@ -101,7 +102,9 @@ def test_tensorboard_shows_metrics_terms_and_evaluations(finished):
 
 
 def test_policy_is_greedy_masked_and_normalised(finished):
-    _, _, result, _ = finished
+    algo, _, result, _ = finished
+    if algo == "recurrent-ppo":
+        pytest.skip("its scores depend on what it saw before: test_training_memory.py")
     run = RunDir(result.run_dir)
     policy = Sb3Policy.load(result.run_dir, run.scenario)
     mean, std = run.normalizer
