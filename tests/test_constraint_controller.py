@@ -51,7 +51,9 @@ def test_it_finds_the_right_price_wherever_that_lies(right_price):
     constraint, plant = PidLagrangian(settings(), SLO), Plant(right_price, seed=1)
     seen = []
     for _ in range(400):
-        seen.append((window(constraint, plant.step(constraint.multiplier, constraint.target)), plant.miss_rate))
+        seen.append(
+            (window(constraint, plant.step(constraint.multiplier, constraint.target)), plant.miss_rate)
+        )
     prices, rates = np.array(seen[250:]).T
     assert rates.mean() == pytest.approx(constraint.target, rel=0.1)
     assert np.exp(np.log(prices).mean()) == pytest.approx(right_price, rel=0.2)
