@@ -16,6 +16,7 @@ from .agents import model_commands, reproduce_commands
 from .agents.pareto_command import pareto
 from .agents.shift_command import shift
 from .agents.sweep.commands import sweep_app
+from .agents.tune_command import tune
 from .envs.commands import scenarios_app, traces_app
 from .envs.errors import CarbonPilotError, MissingExtraError
 from .oracle import commands as oracle_commands
@@ -41,7 +42,7 @@ app.command()(agent_commands.benchmark)
 app.command()(pareto)
 app.command()(shift)
 app.command()(agent_commands.export)
-app.command()(agent_commands.tune)
+app.command()(tune)
 app.command()(oracle_commands.breakeven)
 app.command()(oracle_commands.oracle)
 app.add_typer(reproduce_app, name="reproduce", help="Tables of the papers, theirs beside ours.")
