@@ -1,0 +1,206 @@
+"""Teaching inside `carbonpilot train`: stages.json, TensorBoard, resuming, training tapes only."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from carbonpilot.agents import training_session
+from carbonpilot.agents.algorithms import load_model
+from carbonpilot.agents.callbacks import StopTraining
+from carbonpilot.agents.teach import school, tapes
+from carbonpilot.agents.teach.stage_book import RL
+from carbonpilot.agents.teach.table import stage_table
+from carbonpilot.agents.training_config import load_training_config
+from carbonpilot.envs.errors import CarbonPilotError, InputError
+
+TEACHER = {
+    "oracle": "oracle-budget",
+    "miss_price": {
+        "source": "oracle", "factor": 1.0, "lowest_mg": 1.0, "budget_gain": 1.0, "target_share": 0.7, "adapt": 0.5,
+    },
+    "fit": {
+        "loss": "regress", "temperature": 0.3, "batch_size": 64, "learning_rate": 0.003, "value_coef": 0.5,
+        "max_grad_norm": 1.0,
+    },
+    "stages": [
+        {"kind": "clone", "tapes": 8, "every": 3, "lookahead": 2, "epochs": 2, "explore": 0.05},
+        {
+            "kind": "dagger", "tapes": 8, "every": 3, "lookahead": 2, "epochs": 2, "explore": 0.05, "rounds": 2,
+            "kept_rounds": 2, "follow": "learner",
+        },
+    ],
+    "held_back": 8,
+    "actor_frozen_steps": 256,
+}  # fmt: skip
+SETTINGS = {"teacher": TEACHER, "tape_baseline": True}
+STEPS = 512
+
+
+@pytest.fixture(scope="module")
+def site(lab, tmp_path_factory):
+    return lab.site(tmp_path_factory.mktemp("site"))
+
+
+def train(lab, site, out, **options):
+    return lab.train(site, out, STEPS, settings={**SETTINGS, **options.pop("settings", {})}, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(lab, site, tmp_path_factory):
+    """A finished run, the parts of all tapes drawn while it was taught, and the first models' weights."""
+    out, parts = tmp_path_factory.mktemp("run") / "run", []
+    drawn = tapes.draw_tape
+    teach = school.School.teach
+    with pytest.MonkeyPatch.context() as patch:
+
+        def spied(*arguments, **named):
+            parts.append(arguments[2])
+            return drawn(*arguments, **named)
+
+        def watched(self, model):
+            from carbonpilot.envs import simulator
+
+            with pytest.MonkeyPatch.context() as inner:
+                inner.setattr(simulator, "draw_tape", spied)
+                inner.setattr(tapes, "draw_tape", spied)
+                teach(self, model)
+
+        patch.setattr(school.School, "teach", watched)
+        result, text = train(lab, site, out)
+    return out, result, text, parts
+
+
+def test_every_stage_has_its_row(finished):
+    out, result, text, _ = finished
+    book = json.loads((out / "stages.json").read_text())
+    assert book["schema"] == "carbonpilot/stages/1"
+    assert book["scored_on"] == {"part": "training", "episodes": 8}
+    assert book["seed"] == 5
+    assert [row["name"] for row in book["stages"]] == ["untaught", "clone", "dagger", RL]
+    assert "slo-predictive-budget" in book["references"]
+    for row in book["stages"]:
+        assert 0 <= row["slo_miss_rate"] <= 1
+        assert row["carbon_mg_per_request"] > 0
+        assert row["seconds"] >= 0
+    untaught, clone, dagger, rl = book["stages"]
+    assert (untaught["requests"], untaught["updates"]) == (0, 0)
+    requests = 8 * 40 + len(range(0, 40, 3)) * 8 * 5 * 3  # played, and labelled with two more each
+    assert abs(clone["requests"] - requests) <= 8 * 5 * 3
+    assert abs(dagger["requests"] - 2 * requests) <= 2 * 8 * 5 * 3
+    assert 0 <= clone["agreement"] <= 1
+    assert rl["requests"] == result.steps == STEPS
+    assert "clone: " in text
+    assert "held-back training episodes" in text
+
+
+def test_models_of_the_stages_are_kept(finished):
+    out, _, _, _ = finished
+    names = sorted(path.name for path in (out / "stages").iterdir())
+    assert names == ["00-untaught.zip", "01-clone.zip", "02-dagger.zip"]
+    before, after = (load_model("ppo", out / "stages" / name) for name in names[1:])
+    weights = [model.policy.action_net.weight.detach() for model in (before, after)]
+    assert not torch.equal(*weights)
+
+
+def test_teaching_reads_training_tapes_only(finished):
+    _, _, _, parts = finished
+    assert set(parts) == {"training"}
+    assert len(parts) >= 3
+
+
+def test_curves_are_in_tensorboard(finished):
+    out, _, _, _ = finished
+    events = EventAccumulator(str(out / "tb")).Reload()
+    tags = set(events.Tags()["scalars"])
+    wanted = {"loss", "agreement", "regret_mg", "miss_price_factor", "lessons_miss_rate"}
+    wanted |= {"carbon_mg_per_request", "slo_miss_rate", "episodes_meeting_slo", "latency_p95_ms"}
+    assert {f"teach/{name}" for name in wanted} <= tags
+    assert [event.step for event in events.Scalars("teach/loss")] == [1, 2, 3]
+
+
+def test_table_shows_what_each_stage_adds(finished):
+    out, _, _, _ = finished
+    lines = stage_table([out]).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "slo-predictive-budget", *(["learned-risk"] if any("learned-risk" in line for line in lines) else []),
+        "untaught", "clone", "dagger", "rl",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match=r"no stages\.json"):
+        stage_table([out / "tb"])
+
+
+def test_a_stopped_teaching_goes_on_and_ends_the_same(finished, lab, site, tmp_path, monkeypatch):
+    out, (whole, _, _, _) = tmp_path / "run", finished
+    paused = []
+
+    def pause(self):
+        paused.append(1)
+        if len(paused) == 3:  # clone is done, the second round of DAgger is not
+            raise StopTraining
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_session.Checkpoints, "pause", pause)
+        with pytest.raises(CarbonPilotError, match="Stopped when asked to, before the first checkpoint"):
+            train(lab, site, out)
+    names = [row["name"] for row in json.loads((out / "stages.json").read_text())["stages"]]
+    assert names == ["untaught", "clone"]
+    result, _ = train(lab, site, out, resume=True)
+    assert result.steps == STEPS
+    book = json.loads((out / "stages.json").read_text())
+    assert [row["name"] for row in book["stages"]] == ["untaught", "clone", "dagger", RL]
+    assert (
+        book["stages"][2]["agreement"]
+        == json.loads((whole / "stages.json").read_text())["stages"][2]["agreement"]
+    )
+    ours, theirs = (
+        load_model("ppo", run / "stages" / "02-dagger.zip").policy.state_dict() for run in (out, whole)
+    )
+    for name, values in theirs.items():
+        np.testing.assert_array_equal(ours[name].numpy(), values.numpy())
+
+
+def test_a_taught_run_resumes_in_its_rl_without_being_taught_again(finished, lab, site, monkeypatch):
+    out, _, _, _ = finished
+    rows = json.loads((out / "stages.json").read_text())["stages"]
+    monkeypatch.setattr(school.School, "teach", lambda self, model: pytest.fail("taught twice"))
+    result, _ = lab.train(site, out, 2 * STEPS, settings=SETTINGS, resume=True)
+    assert result.steps == 2 * STEPS
+    again = json.loads((out / "stages.json").read_text())["stages"]
+    assert again[:-1] == rows[:-1]
+    assert again[-1]["requests"] == 2 * STEPS
+
+
+def test_dqn_can_be_taught(lab, site, tmp_path):
+    settings = {"teacher": {**TEACHER, "stages": TEACHER["stages"][:1], "actor_frozen_steps": 0}}
+    lab.train(site, tmp_path / "run", 256, "dqn", settings=settings)
+    names = [row["name"] for row in json.loads((tmp_path / "run" / "stages.json").read_text())["stages"]]
+    assert names == ["untaught", "clone", RL]
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings", "message"),
+    [
+        ("dqn", {"teacher": TEACHER}, r"teacher\.actor_frozen_steps: dqn has no actor"),
+        ("ppo", {"teacher": TEACHER, "stack": 2}, r"single observations.*got ppo with `stack: 2`"),
+        ("ppo", {"teacher": {**TEACHER, "stages": []}}, r"teacher\.stages"),
+        ("ppo", {"teacher": {**TEACHER, "orakel": 1}}, r"teacher\.orakel"),
+        ("dqn", {"tape_baseline": True}, "tape_baseline"),
+    ],
+)
+def test_what_cannot_be_taught_is_refused_before_anything_starts(
+    lab, site, tmp_path, algo, settings, message
+):
+    with pytest.raises(InputError, match=message):
+        lab.train(site, tmp_path / "run", STEPS, algo, settings=settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_shipped_settings_are_whole():
+    from carbonpilot.agents.training_config import CONFIGS
+
+    settings, _ = load_training_config("ppo", "metro", "metro", CONFIGS / "ppo-taught.yaml")
+    assert settings.teacher is not None
+    assert {stage.kind for stage in settings.teacher.stages} == {"clone", "dagger"}
