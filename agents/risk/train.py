@@ -1,0 +1,340 @@
+"""`carbonpilot risk train`: rollouts, fits and searches in turn, and what each of them gave.
+
+Round 0 sees what the tuned rule meets. Later rounds see what the head of the round before meets, because a policy that
+takes more risk comes into other states (DAgger: Ross, Gordon, Bagnell, "A Reduction of Imitation Learning and
+Structured Prediction to No-Regret Online Learning", 2011). Every round's samples are kept. Training tapes only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ... import __version__
+from ...envs.errors import InputError
+from ...envs.files import check_output_file
+from ...envs.observation import build_table, remote_placements
+from ...envs.scenario import load_scenario, scenario_sha256
+from ...envs.schema import Scenario
+from ..policy import Policy
+from ..predictive import SloPredictiveBudget
+from ..provenance import command_line, commit
+from ..rule_parameters import make_rule, tuned_parameters
+from ..tune import tape_seeds
+from ..tune_workers import Players
+from .blind import seen_features
+from .calibration import Curve, correction, curves
+from .collect import Collector, Samples, joined
+from .fit import Fit, fit_head, logits_of, rescaled
+from .folder import CARD_FILE, Arrays, write_risk
+from .parameters import PRICE, default_price
+from .policy import LearnedRiskMaker
+from .settings import RiskSettings, load_risk_settings
+from .tune_price import TunedPrice, options_of, tune_price
+
+RULE = SloPredictiveBudget.name
+_MISS_PRICES = ("miss_price_mg", "miss_price_locals")
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage gave.
+
+    Attributes:
+        name: of the stage.
+        samples: labelled requests that the head has seen so far.
+        requests: requests simulated in this stage.
+        loss: held-out cross-entropy by placement, nats; empty for the rule.
+        carbon_mg, compliance: per request, and share of episodes keeping the SLO, on fresh training tapes.
+        seconds: what it took.
+    """
+
+    name: str
+    samples: int
+    requests: int
+    loss: dict[str, float]
+    carbon_mg: float
+    compliance: float
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the card."""
+        return {
+            "stage": self.name,
+            "samples": self.samples,
+            "requests_simulated": self.requests,
+            "held_out_loss": {name: round(value, 5) for name, value in self.loss.items()},
+            "fresh_mg_per_request": round(self.carbon_mg, 6),
+            "fresh_episodes_meeting_slo": round(self.compliance, 6),
+            "seconds": round(self.seconds, 1),
+        }
+
+    def line(self) -> str:
+        """For a person."""
+        loss = f", held-out loss {sum(self.loss.values()):.4f}" if self.loss else ""
+        return (
+            f"{self.name}: {self.carbon_mg:.4f} mg per request, SLO kept in {100 * self.compliance:.1f} % of fresh "
+            f"tapes{loss}; {self.samples:,} samples, {self.requests / 1e6:.1f} M requests, {self.seconds:.0f} s"
+        )
+
+
+def run_risk_training(
+    scenario_name: str,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    traces: str | Path | None = None,
+    settings_file: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    say: Say | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Make a risk head with its price and write them as a risk folder.
+
+    Args:
+        scenario_name: shipped name or path.
+        out: folder to create.
+        seed: of everything that is drawn; the same seed gives the same folder, but for the seconds.
+        traces: trace folder of a scenario that reads files.
+        settings_file: instead of configs/train/risk.yaml.
+        changes: settings that replace those of the file; None values are skipped.
+        jobs: processes of the searches for a price.
+        say: called with a line after each stage.
+        progress: called with what is being searched, settings done and settings in all.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: unknown scenario or setting, or a folder that cannot be written; nothing was started then.
+    """
+    scenario = load_scenario(scenario_name, traces=traces is not None)
+    settings = load_risk_settings(scenario.name, scenario.family, settings_file, changes)
+    path = _check_folder(out)
+    if not remote_placements(scenario):
+        raise InputError(f"'{scenario.name}' has no placement but the device: there is no risk to weigh.")
+    folder = None if traces is None else str(traces)
+    trainer = RiskTraining(scenario, settings, seed, folder, jobs, say or _silent, progress)
+    arrays, card = trainer.run()
+    return write_risk(path, arrays, card)
+
+
+class RiskTraining:
+    """The stages of one training, in order."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        settings: RiskSettings,
+        seed: int,
+        traces_dir: str | None,
+        jobs: int,
+        say: Say,
+        progress: Progress | None,
+    ) -> None:
+        """Remember what for."""
+        self.scenario, self.settings, self.seed = scenario, settings, seed
+        self._traces_dir, self._jobs, self._say, self._progress = traces_dir, jobs, say, progress
+        self._names = [p.name for p in scenario.placements]
+        self._seen = seen_features(build_table(scenario))
+        self._parts: list[Samples] = []
+        self._stages: list[Stage] = []
+        self._started = time.perf_counter()
+
+    def run(self) -> tuple[Arrays, dict[str, Any]]:
+        """Play, fit and search; return the head's arrays and the card."""
+        rule = tuned_parameters(self.scenario)[RULE]
+        self._rule_stage(rule)
+        searched = {t.name for t in PRICE}
+        price = default_price() | {k: v for k, v in rule.items() if k in searched}
+        behaviour: Policy | None = make_rule(RULE, self.scenario, rule)
+        fit: Fit | None = None
+        for n in range(self.settings.rounds + 1):
+            started = time.perf_counter()
+            if fit is not None:
+                behaviour = self._behaviour(fit.arrays, price, n)
+            assert behaviour is not None
+            fit = self._round(behaviour, n)
+            tuned = tune_price(
+                self.scenario, fit.arrays, price, self._options(quick=True), self._traces_dir,
+                self._report("price", self.settings.quick_trials),
+            )  # fmt: skip
+            price = tuned.price
+            self._add_stage(f"round {n}", fit, tuned, started, self._requests())
+        assert fit is not None
+        return self._finish(fit, price)
+
+    def _finish(self, fit: Fit, price: dict[str, float]) -> tuple[Arrays, dict[str, Any]]:
+        """Correct the head's probabilities, search the final price, and see on fresh tapes how right they are."""
+        started = time.perf_counter()
+        # The policy's own choices, with other prices now and then: the states that the final search comes into.
+        samples = self._calibration_samples(fit.arrays, price, fresh=False)
+        arrays = rescaled(fit.arrays, *correction(samples, logits_of(fit.arrays, samples.observation)))
+        options = self._options(quick=False)
+        count = options.trials_for(len(PRICE), options.search_tapes * self.scenario.episode.requests)
+        tuned = tune_price(
+            self.scenario, arrays, price, options, self._traces_dir, self._report("price", count)
+        )
+        self._add_stage("final price", fit, tuned, started, 0)
+        checked = self._calibration_samples(arrays, tuned.price, fresh=True, spread=0.0)
+        found = curves(checked, logits_of(arrays, checked.observation), self._names)
+        self._say(calibration_line(found))
+        return arrays, self._card(tuned, {name: c.as_dict() for name, c in found.items()})
+
+    def _rule_stage(self, parameters: dict[str, float]) -> None:
+        """The rule that the head is compared with, on the tapes that prices are chosen on."""
+        started, tapes = time.perf_counter(), self.settings.selection_tapes
+        with Players(self.scenario, tape_seeds(self.seed, tapes, True), self._traces_dir) as players:
+            scores = players.score(RULE, [parameters])
+        carbon, kept = float(scores.mean_carbon_mg[0]), float(scores.compliance[0])
+        requests = tapes * self.scenario.episode.requests
+        self._note(Stage(f"rule {RULE}", 0, requests, {}, carbon, kept, time.perf_counter() - started))
+
+    def _round(self, behaviour: Policy, n: int) -> Fit:
+        collector = Collector(self.scenario, self.settings.exploration, self.settings.share, self._traces_dir)
+        seeds = self._seeds(n, self.settings.episodes)
+        self._parts.append(collector.collect(behaviour, seeds, self._rng(n)))
+        return fit_head(joined(self._parts), self._seen, self.settings, self.seed + n)
+
+    def _behaviour(
+        self, arrays: Arrays, price: Mapping[str, float], stream: int, spread: float | None = None
+    ) -> Policy:
+        spread = self.settings.price_spread if spread is None else spread
+        return SpreadPrices(self.scenario, arrays, price, spread, self._rng(1000 + stream))
+
+    def _calibration_samples(
+        self, arrays: Arrays, price: Mapping[str, float], fresh: bool, spread: float | None = None
+    ) -> Samples:
+        stream = 101 if fresh else 100
+        collector = Collector(self.scenario, 0.0, self.settings.share, self._traces_dir)
+        seeds = self._seeds(stream, self.settings.calibration_tapes)
+        return collector.collect(self._behaviour(arrays, price, stream, spread), seeds, self._rng(stream))
+
+    def _add_stage(self, name: str, fit: Fit, tuned: TunedPrice, started: float, requests: int) -> None:
+        loss = dict(zip(self._names, fit.loss.tolist(), strict=True))
+        seconds = time.perf_counter() - started
+        self._note(
+            Stage(
+                name,
+                fit.samples,
+                requests + tuned.requests,
+                loss,
+                tuned.fresh_mg,
+                tuned.fresh_compliance,
+                seconds,
+            )
+        )
+
+    def _note(self, stage: Stage) -> None:
+        self._stages.append(stage)
+        self._say(stage.line())
+
+    def _options(self, quick: bool) -> Any:
+        s = self.settings
+        if quick:
+            return options_of(s.quick_trials, s.quick_tapes, s.selection_tapes, self.seed, s.aim, self._jobs)
+        return options_of(s.trials, s.search_tapes, s.selection_tapes, self.seed, s.aim, self._jobs)
+
+    def _requests(self) -> int:
+        return self.settings.episodes * self.scenario.episode.requests
+
+    def _report(self, what: str, total: int) -> Callable[[int], None] | None:
+        if self._progress is None:
+            return None
+        report, done = self._progress, 0
+
+        def more(count: int) -> None:
+            nonlocal done
+            done += count
+            report(f"{what}, stage {len(self._stages)}", min(done, total), total)
+
+        return more
+
+    def _seeds(self, stream: int, count: int) -> npt.NDArray[np.int64]:
+        """Training tapes of a stage; the searches have others (`tune.tape_seeds`)."""
+        return np.random.SeedSequence([self.seed, 7, stream]).generate_state(count).astype(np.int64)
+
+    def _rng(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, 8, stream])
+
+    def _card(self, tuned: TunedPrice, calibration: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "carbonpilot_version": __version__,
+            "table_sha256": build_table(self.scenario).sha256,
+            "scenario": self.scenario.name,
+            "scenario_sha256": scenario_sha256(self.scenario),
+            "family": self.scenario.family,
+            "actions": self._names,
+            "price": tuned.price,
+            "calibration": calibration,
+            "training": {
+                "seed": self.seed,
+                "command": command_line(),
+                "commit": commit(),
+                "settings": self.settings.model_dump(mode="json"),
+                "stages": [stage.as_dict() for stage in self._stages],
+                "price_search": tuned.as_dict(),
+                "seconds": round(time.perf_counter() - self._started, 1),
+            },
+        }
+
+
+class SpreadPrices:
+    """`learned-risk` with a price of a miss of its own on each tape."""
+
+    name = "learned-risk with spread prices"
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        arrays: Arrays,
+        price: Mapping[str, float],
+        spread: float,
+        rng: np.random.Generator,
+    ) -> None:
+        """Remember head and price; prices are drawn in `reset`."""
+        self._scenario, self._maker = scenario, LearnedRiskMaker(arrays)
+        self._price, self._spread, self._rng = dict(price), spread, rng
+        self._ranges = {t.name: (t.low, t.high) for t in PRICE}
+
+    def reset(self, batch: int) -> None:
+        """Draw a factor for each tape."""
+        factor = np.exp(self._spread * self._rng.standard_normal(batch))
+        drawn = {name: np.clip(self._price[name] * factor, *self._ranges[name]) for name in _MISS_PRICES}
+        self._policy = self._maker(self._scenario, {**self._price, **drawn})
+
+    def decide(self, observation: Any, mask: Any) -> Any:
+        """See `Policy.decide`."""
+        return self._policy.decide(observation, mask)
+
+
+def calibration_line(found: Mapping[str, Curve]) -> str:
+    """The calibration for a person."""
+    words = (
+        f"{name} {100 * c.error:.1f} % ({100 * c.mean_predicted:.1f} % predicted, {100 * c.mean_observed:.1f} % "
+        f"observed, {c.samples:,} samples)"
+        for name, c in found.items()
+    )
+    return "calibration error on fresh tapes: " + "; ".join(words)
+
+
+def _check_folder(out: str | Path) -> Path:
+    """The folder, if it can be created: before hours of work, not after."""
+    path = Path(out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"Output folder {path} exists and is not empty. Give a new one, or remove it first.")
+    check_output_file(path / CARD_FILE if path.is_dir() else path)
+    return path
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
