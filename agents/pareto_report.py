@@ -92,17 +92,23 @@ def heading(result: ParetoResult) -> list[str]:
 
 def sentences(result: ParetoResult) -> list[str]:
     """What the dial does, in words; first whether the objective holds."""
-    failing = [f"{label(result, p)} ({position_text(p.wishes)})" for p in result.failing]
-    if failing:
-        said = [
-            f"The objective is met in fewer than {percent(COMPLIANT_SHARE, 0)} of the episodes at {listed(failing)}."
-        ]
-    else:
-        said = [f"The objective holds at all {len(result.played)} positions."]
+    said = [_objective_sentence(result)]
     said += [turn_sentence(turn) for turn in result.turns]
     kept = [r.name for r in front([*result.played.values(), *result.others]) if r in result.others]
     rest = listed(kept) if kept else "none of them"
     return [*said, f"On the front of CO2 and mIoU among all that comply, beside the dial: {rest}."]
+
+
+def _objective_sentence(result: ParetoResult) -> str:
+    count = len(result.played)
+    if not result.failing:
+        return f"The objective holds at all {count} positions."
+    worst = min(result.failing, key=lambda p: result.played[p.key].compliance)
+    rarely = percent(result.played[worst.key].compliance, 0)
+    return (
+        f"The objective is met in fewer than {percent(COMPLIANT_SHARE, 0)} of the episodes at {len(result.failing)} of "
+        f"{count} positions, least often ({rarely}) at {label(result, worst)} ({position_text(worst.wishes)})."
+    )
 
 
 def turn_sentence(turn: Turn) -> str:
