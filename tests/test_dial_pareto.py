@@ -144,7 +144,8 @@ def test_a_position_that_breaks_the_objective_is_named(drawn):
     )
     assert not broken.holds
     assert (
-        "fewer than 95 % of the episodes at green (carbon 1, latency 0, accuracy 0)" in sentences(broken)[0]
+        "at 1 of 10 positions, least often (0 %) at green (carbon 1, latency 0, accuracy 0)"
+        in sentences(broken)[0]
     )
 
 
