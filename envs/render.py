@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from .errors import MissingExtraError
+from .render_panels import Panel, draw_panels
 from .schema import Scenario
 
 WINDOW = 200  # requests shown
@@ -65,33 +63,16 @@ class EpisodeView:
 
     def image(self) -> npt.NDArray[np.uint8]:
         """Three panels over the last requests, (H, W, 3)."""
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise MissingExtraError("render_mode='rgb_array'", "train") from None
-        figure = Figure(figsize=(8, 6), dpi=80, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        top, middle, bottom = figure.subplots(3, 1, sharex=True)
-        self._draw(top, middle, bottom)
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-    def _draw(self, top: Any, middle: Any, bottom: Any) -> None:
         first = max(0, len(self.placement) - WINDOW)
-        x = np.arange(first, len(self.placement))
         placement = np.array(self.placement[first:], dtype=int)
         latency, carbon = np.array(self.latency_ms[first:]), np.array(self.carbon_mg[first:])
-        for p, name in enumerate(self.names):
-            chosen, colour = placement == p, COLOURS[p % len(COLOURS)]
-            top.scatter(x[chosen], placement[chosen], s=12, color=colour)
-            middle.scatter(x[chosen], latency[chosen], s=10, color=colour, label=name)
-            bottom.scatter(x[chosen], carbon[chosen], s=10, color=colour)
-        top.set_yticks(range(len(self.names)), self.names)
-        top.set_ylim(-0.5, len(self.names) - 0.5)
-        top.set_title(f"{self.title}: placement, latency and carbon of the last {len(x)} requests")
-        middle.axhline(self.slo.latency_ms, color="black", linestyle="--", linewidth=1)
-        middle.set_ylabel("latency (ms)")
-        middle.set_ylim(0, 3 * self.slo.latency_ms)
-        bottom.set_ylabel("carbon (mg)")
-        bottom.set_xlabel(f"request (dashed line: SLO {self.slo.latency_ms:g} ms)")
+        slo_ms, most_mg = self.slo.latency_ms, max(float(carbon.max(initial=0.0)), 1e-9)
+        names = {name: float(i) for i, name in enumerate(self.names)}
+        panels = (
+            Panel(placement, len(names) - 0.5, names, bottom=-0.5),
+            Panel(latency, 3 * slo_ms, {f"{k * slo_ms:g} ms": k * slo_ms for k in (0, 1, 2, 3)}, line=slo_ms),
+            Panel(carbon, most_mg, {"0 mg": 0.0, f"{most_mg:.3g} mg": most_mg}),
+        )
+        title = f"{self.title}: placement, latency and carbon of the last {len(placement)} requests"
+        foot = f"request (dashed line: SLO {slo_ms:g} ms; later than {3 * slo_ms:g} ms is drawn there)"
+        return draw_panels(title, foot, first, panels, [COLOURS[p % len(COLOURS)] for p in placement])

@@ -21,7 +21,7 @@ GYM_LAYER = {
     "envs.registration",
     "envs.sb3_vec_env",
 }
-HEAVY = {"gymnasium", "torch", "stable_baselines3", "sb3_contrib", "tensorboard", "codecarbon", "optuna"}
+HEAVY = {"gymnasium", "torch", "stable_baselines3", "sb3_contrib", "tensorboard", "codecarbon", "optuna", "ray"}
 # Who may ask the oracle: what evaluates, compares and imitates.
 ASK_ORACLE = {
     "agents.benchmark",
@@ -40,7 +40,7 @@ FOR_DEVICE = {
     "agents.folding",
     "agents.frozen_risk",
     "agents.risk_terms",
-    "agents.risk_single",
+    "agents.written_out",
     "agents.bundle",
     "agents.bundle_arrays",
     "agents.compatibility",
