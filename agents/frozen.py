@@ -144,6 +144,10 @@ class FrozenPolicy:
             raise bad_observation(self.card, observation)
         return self._output.copy()
 
+    def largest_inside(self, observations: Floats) -> Floats:
+        """Size of the largest number between observation and outputs that rounding is relative to (B, 1); 0: none."""
+        return np.zeros((len(observations), 1), dtype=np.float32)
+
     def _forward_one(self, observation: Floats) -> None:
         _subtract(observation, self._mean, self._centred)
         if self._std is not None:

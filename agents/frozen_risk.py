@@ -14,7 +14,6 @@ at the constant that comes out of the last hidden layer tells whether anything o
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,16 +22,14 @@ import numpy.typing as npt
 from .bundle_arrays import RISK, Arrays
 from .folding import divides_exactly, fold
 from .frozen import WARNING_AS_ERROR, FrozenPolicy, allowed_outputs, bad_observation
-from .risk_single import inputs_one, relative_one, within_doubles
 from .risk_terms import PriceRecord, Terms, clipped, read_record, relative
+from .written_out import compiled, head_lines, learned_lines, numpy_names, price_lines, price_names
 
 Floats = npt.NDArray[np.float32]
 
 
 class FrozenPrice(FrozenPolicy):
     """Chooses the placement of the lowest score, with NumPy alone: `learned-risk`. See `FrozenPolicy`."""
-
-    _make_one = staticmethod(relative_one)
 
     def __init__(self, name: str, card: dict[str, Any], arrays: Arrays) -> None:
         """Prepare the matrices and the buffers for single decisions."""
@@ -46,50 +43,29 @@ class FrozenPrice(FrozenPolicy):
         terms = _terms_matrix(Terms(self._record, card["observation"]["features"]), arrays, exact)
         self._head = [np.concatenate([head[0], terms], axis=1), *head[1:]]
         self._split = head[0].shape[1]
-        self._prepare_head(np.ones(self._shape[0] + 1, dtype=np.float32))
+        self._prepare_one(arrays)
 
-    def _prepare_head(self, values: Floats) -> None:
-        """Make ``_price_one`` with its buffers; ``values`` are the head's inputs, a one at their end."""
-        result = np.empty(self._head[0].shape[1], dtype=np.float32)
-        hidden, first = [], (values[:-1], values.dot, self._head[0], result)
-        values, terms = result[: self._split], result[self._split :].tolist
-        for matrix in self._head[1:]:
-            result = np.empty(matrix.shape[1], dtype=np.float32)
-            hidden.append((values, np.zeros_like(values), values.dot, matrix, result))
-            constant, values = values[-1:].item, result
-        self._price_one = self._price_function(*first, hidden, constant, terms, values.tolist)
+    def _prepare_one(self, arrays: Arrays) -> None:
+        """Make ``_decide_one``, the function from one observation to relative scores (P,)."""
+        names = self._head_names(np.ones(self._shape[0] + 1, dtype=np.float32))
+        lines = [*self._head_lines(), *price_lines(self._record, "return ({},)", with_logits=False)]
+        self._decide_one = compiled(lines, names)
 
-    def _price_function(
-        self, centred: Floats, first_dot: Any, first: Floats, result: Floats, hidden: list[Any],
-        constant: Any, terms: Any, logits: Any,
-    ) -> Callable[[Floats], tuple[float, ...]]:  # fmt: skip
-        """The function from one observation to relative scores (P,), behind the clipped logits where they are read.
+    def _head_lines(self) -> list[str]:
+        return head_lines(len(self._head), self._std is not None)
 
-        Every array and method is looked up beforehand, which at this size is a tenth of the whole.
-        """
-        card, mean, std, one, subtract, divide, fmax = (
-            self.card, self._mean, self._std, self._make_one(self._record), np.subtract, np.divide, np.fmax,
-        )  # fmt: skip
-
-        def price_one(observation: Floats) -> tuple[float, ...]:
-            try:
-                subtract(observation, mean, centred)
-                if std is not None:
-                    divide(centred, std, centred)
-                first_dot(first, result)
-                for values, zeros, dot, matrix, output in hidden:
-                    fmax(values, zeros, values)
-                    dot(matrix, output)
-            except WARNING_AS_ERROR:
-                raise bad_observation(card, observation) from None
-            if constant() != 1.0:
-                raise bad_observation(card, observation)
-            try:
-                return one(terms(), logits())
-            except OverflowError:
-                return one(*within_doubles(terms(), logits()))
-
-        return price_one
+    def _head_names(self, inputs: Floats) -> dict[str, Any]:
+        """What the names in the lines of head and price mean; ``inputs`` (F + 1,) are the head's and a one."""
+        results = [np.empty(matrix.shape[1], dtype=np.float32) for matrix in self._head]
+        values = [inputs, results[0][: self._split], *results[1:]]
+        names = numpy_names() | price_names(self._record)
+        names |= {"mean": self._mean, "std": self._std, "centred": inputs[:-1], "r0": results[0]}
+        for i, matrix in enumerate(self._head):
+            names |= {f"m{i}": matrix, f"dot{i}": values[i].dot, f"v{i}": values[i]}
+            names[f"zeros{i}"] = np.zeros_like(values[i])
+        names |= {f"v{len(self._head)}": values[-1], "constant": values[-2][-1:].item}
+        names |= {"terms": results[0][self._split :].tolist, "logits": values[-1].tolist}
+        return names | {"bad": bad_observation, "card": self.card}
 
     def decide(
         self, observation: Floats, mask: npt.NDArray[np.bool_] | None = None
@@ -97,24 +73,35 @@ class FrozenPrice(FrozenPolicy):
         """Choose the allowed placement with the highest output; see `FrozenPolicy.decide`."""
         if observation.shape != self._shape:
             return self._decide_batch(observation, mask)
-        outputs = self._price_one(observation)
-        total = sum(outputs)
-        if total - total != 0.0:  # NaN or infinite
-            raise bad_observation(self.card, observation)
+        outputs = self._scores_one(observation)
         action = outputs.index(min(outputs))
         if mask is None or (mask.shape == self._choices and mask[action]):
             return action
         return int(allowed_outputs(-np.array(outputs), mask).argmax())
+
+    def _scores_one(self, observation: Floats) -> list[float] | tuple[float, ...]:
+        """Relative scores of one observation (P,)."""
+        try:
+            outputs = self._decide_one(observation)
+        except WARNING_AS_ERROR:
+            raise bad_observation(self.card, observation) from None
+        except OverflowError:  # an exponential beyond any double; single precision has stopped growing before
+            outputs = (-self._forward_batch(observation[None])[0]).tolist()
+        total = sum(outputs)
+        if total - total != 0.0:  # NaN or infinite
+            raise bad_observation(self.card, observation)
+        return outputs
 
     def logits(self, observation: Floats) -> Floats:
         """Return the relative scores, negative, (P,) for (F,) or (B, P) for (B, F)."""
         if observation.shape != self._shape:
             return self._forward_batch(observation)
         with np.errstate(invalid="ignore", over="ignore"):
-            outputs = -np.array(self._price_one(observation), dtype=np.float32)
-        if not np.isfinite(outputs).all():
-            raise bad_observation(self.card, observation)
-        return outputs
+            return -np.array(self._scores_one(observation), dtype=np.float32)
+
+    def largest_inside(self, observations: Floats) -> Floats:
+        """Size of the largest logit (B, 1): far from what the head was trained on they are in the hundreds."""
+        return np.abs(self._price_batch(observations)[1]).max(axis=1, keepdims=True)
 
     def _outputs_of(self, observations: Floats) -> Floats:
         return -self._price_batch(observations)[2]
@@ -142,28 +129,30 @@ class FrozenRisk(FrozenPrice):
                                                             |----------- read by the last layer ----------|
     """
 
-    _make_one = staticmethod(inputs_one)
-
-    def __init__(self, name: str, card: dict[str, Any], arrays: Arrays) -> None:
-        """Prepare the matrices and the buffers for single decisions."""
-        super().__init__(name, card, arrays)
-        activation = card["network"]["activation"]
+    def _prepare_one(self, arrays: Arrays) -> None:
+        """Make ``_decide_one``, the function from one observation to its best placement; outputs are in ``_output``."""
+        activation, count = self.card["network"]["activation"], self._count
         self._tanh = activation == "tanh"
         self._layers = _learned_matrices(arrays, activation, self._record)
-        count, first, last = self._count, self._shape[0] + 1, self._layers[-2].shape[1]
+        first, last = self._shape[0] + 1, self._layers[-2].shape[1]
         whole = np.ones(first + 2 * count + last, dtype=np.float32)
-        self._prepare_head(whole[:first])
-        values, learned = whole[: first + 2 * count], []
-        for i, matrix in enumerate(self._layers[:-1], 2):
-            end = i == len(self._layers)
-            result = whole[-last:] if end else np.empty(matrix.shape[1], dtype=np.float32)
-            learned.append((values.dot, matrix, result, np.zeros_like(result)))
-            values = result
         self._output = np.empty(count, dtype=np.float32)
-        last_dot = whole[first + count :].dot
-        buffer = memoryview(whole.data).cast("B"), whole[:first].nbytes
-        self._learn_one = self._learned_function(*buffer, learned, last_dot)
-        self._argmax, self._item = self._output.argmax, self._output.item
+        self._item = self._output.item
+        middle = [np.empty(matrix.shape[1], dtype=np.float32) for matrix in self._layers[:-2]]
+        results = [*middle, whole[-last:], self._output]
+        inputs = [whole[: first + 2 * count], *middle, whole[first + count :]]
+        names = self._head_names(whole[:first]) | {"argmax": self._output.argmax}
+        for i, (values, matrix, result) in enumerate(zip(inputs, self._layers, results, strict=True)):
+            names |= {f"learned_dot{i}": values.dot, f"w{i}": matrix, f"u{i + 1}": result}
+            names[f"u{i + 1}_zeros"] = np.zeros_like(result)
+        names["pack"] = struct.Struct(f"{2 * count}f").pack_into
+        names |= {"buffer": memoryview(whole.data).cast("B"), "at": whole[:first].nbytes}
+        lines = [
+            *self._head_lines(),
+            *price_lines(self._record, "pack(buffer, at, {})", with_logits=True),
+            *learned_lines(len(self._layers), activation),
+        ]
+        self._decide_one = compiled(lines, names)
 
     def decide(
         self, observation: Floats, mask: npt.NDArray[np.bool_] | None = None
@@ -171,8 +160,12 @@ class FrozenRisk(FrozenPrice):
         """Choose the allowed placement with the highest output; see `FrozenPolicy.decide`."""
         if observation.shape != self._shape:
             return self._decide_batch(observation, mask)
-        self._learn_one(self._price_one(observation))
-        action = int(self._argmax())
+        try:
+            action = self._decide_one(observation)
+        except WARNING_AS_ERROR:
+            raise bad_observation(self.card, observation) from None
+        except OverflowError:
+            action = self._decide_overflown(observation)
         value = self._item(action)
         if value - value != 0.0:  # NaN or infinite
             raise bad_observation(self.card, observation)
@@ -180,37 +173,17 @@ class FrozenRisk(FrozenPrice):
             return action
         return int(allowed_outputs(self._output, mask).argmax())
 
-    def _learned_function(
-        self, buffer: memoryview, at: int, learned: list[Any], last_dot: Any
-    ) -> Callable[[tuple[float, ...]], None]:
-        """The function from clipped logits and relative scores (2 P,), and what lies before them, to the outputs."""
-        pack = struct.Struct(f"{2 * self._count}f").pack_into
-        last, output, use_tanh, tanh, maximum = (
-            self._layers[-1],
-            self._output,
-            self._tanh,
-            np.tanh,
-            np.maximum,
-        )
-
-        def learn_one(found: tuple[float, ...]) -> None:
-            pack(buffer, at, *found)
-            for dot, matrix, result, zeros in learned:
-                dot(matrix, result)
-                if use_tanh:
-                    tanh(result, result)
-                else:
-                    maximum(result, zeros, out=result)
-            last_dot(last, output)
-
-        return learn_one
+    def _decide_overflown(self, observation: Floats) -> int:
+        """As ``_decide_one``, where an exponential is beyond any double: single precision stops it before."""
+        self._output[:] = self._forward_batch(observation[None])[0]
+        return int(self._output.argmax())
 
     def logits(self, observation: Floats) -> Floats:
         """Return the outputs, (P,) for (F,) or (B, P) for (B, F); see `FrozenPolicy.logits`."""
         if observation.shape != self._shape:
             return self._forward_batch(observation)
         with np.errstate(invalid="ignore", over="ignore"):
-            self._learn_one(self._price_one(observation))
+            self.decide(observation)
         if not np.isfinite(self._output).all():
             raise bad_observation(self.card, observation)
         return self._output.copy()

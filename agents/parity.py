@@ -15,7 +15,7 @@ from .onnx_graph import INPUT
 from .sb3_weights import sb3_outputs
 
 # Float32 carries 7 digits, so outputs beyond 1 (Q values may be in the hundreds) are compared relative to the
-# largest output of their observation; up to 1 the tolerance is absolute.
+# largest output of their observation (or logit of its risk head); up to 1 the tolerance is absolute.
 TOLERANCE = 1e-5
 TIE = 1e-6  # outputs closer than this (on the same scale) are a tie: either action is right
 
@@ -28,7 +28,7 @@ class Parity:
 
     Attributes:
         observations: how many were compared.
-        numpy_error, onnx_error: largest difference of an output, over max(1, largest output there).
+        numpy_error, onnx_error: largest difference of an output, over max(1, largest output or logit there).
         actions_differing: decisions other than SB3's where it was not a tie.
         ties: observations whose best two outputs lie within 1e-6.
     """
@@ -57,7 +57,8 @@ def compare(model: Any, policy: FrozenPolicy, graph: bytes, observations: Floats
 def compare_outputs(expected: Floats, policy: FrozenPolicy, graph: bytes, observations: Floats) -> Parity:
     """As `compare`, with torch's outputs (N, P) for the observations."""
     outputs = {"numpy": policy.logits(observations), "onnx": run_onnx(graph, observations)}
-    scale = np.maximum(1.0, np.abs(expected).max(axis=1, keepdims=True))
+    inside = np.maximum(1.0, policy.largest_inside(observations))
+    scale = np.maximum(inside, np.abs(expected).max(axis=1, keepdims=True))
     errors = {name: float((np.abs(got - expected) / scale).max()) for name, got in outputs.items()}
     if expected.shape[1] > 1:
         best_two = np.sort(expected, axis=1)[:, -2:]

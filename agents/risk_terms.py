@@ -2,7 +2,7 @@
 
 `agents/risk/price.py` says what the price means; this is the same formula from a record of plain numbers that a
 bundle's card can hold. All that is linear in the observation is one matrix of *terms*, which rides along in a network's
-first product. What is left is `scores_mg` for batches, of NumPy or of torch; `risk_single.py` does one request.
+first product. What is left is `scores_mg` for batches, of NumPy or of torch; `written_out.py` does one request.
 
 What a network learns from and a skip adds to its outputs are `relative` scores: by how much a placement costs more than
 local, in multiples of an ordinary request's carbon plus a share of the price of a miss. Where misses are dear, small

@@ -52,7 +52,7 @@ def test_a_broken_observation_goes_to_the_device_and_is_counted(metro, bundle):
 def test_a_policy_that_refuses_is_counted_and_said(metro, bundle):
     """What the bounds let through and the policy does not: the frame still gets its placement."""
     policy = FrozenPolicy.load(bundle)
-    policy._price_one = lambda observation: 1 / 0
+    policy._decide_one = lambda observation: 1 / 0
     shield = Shield(policy, metro)
     decision = shield.decide(simulated_observations(metro, 1)[0], 0.0)
     assert (decision.placement, decision.reason) == (0, "policy-error")

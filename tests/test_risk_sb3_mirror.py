@@ -4,21 +4,19 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from risk_builder import make_risk, random_head, simulated_observations
 from sb3_contrib import QRDQN, MaskablePPO
 from stable_baselines3 import DQN, PPO
 
+from carbonpilot.agents.frozen import freeze
 from carbonpilot.agents.risk.folder import read_risk
 from carbonpilot.agents.risk.head import RiskHead
 from carbonpilot.agents.risk.parameters import EVERY
 from carbonpilot.agents.risk.price import Price
 from carbonpilot.agents.risk_extractor import RiskExtractor
 from carbonpilot.agents.risk_parts import risk_parts
-from carbonpilot.agents.risk_record import price_record
-from carbonpilot.agents.risk_single import inputs_one, relative_one, within_doubles
-from carbonpilot.agents.risk_terms import REQUEST, Terms, clipped, read_record, relative, scores_mg
+from carbonpilot.agents.risk_record import price_record, risk_part
+from carbonpilot.agents.risk_terms import Terms, read_record, scores_mg
 from carbonpilot.agents.sb3_weights import sb3_outputs
 from carbonpilot.agents.training_config import load_training_config
 from carbonpilot.envs.errors import InputError
@@ -92,44 +90,48 @@ def test_torch_equals_numpy(site, parameters, powers):
     assert list(extractor.parameters()) == []
 
 
-def asked(one, terms, logits):
-    try:
-        return one(terms, logits)
-    except OverflowError:
-        return one(*within_doubles(terms, logits))
+def frozen(scenario, head, parameters):
+    """The price alone as a frozen policy, without a bundle around it."""
+    record = price_record(scenario, parameters, head["mean"])
+    card = {
+        "network": None,
+        "risk": risk_part(head, record),
+        "observation": {"features": build_table(scenario).records()},
+    }
+    arrays = {k if k in ("mean", "std") else f"risk_{k}": values for k, values in head.items()}
+    return freeze("price", card, arrays)
 
 
-def test_one_request_equals_a_batch(site):
+@pytest.mark.parametrize("hidden", [(16,), (16, 16), (8, 8, 8)])
+@pytest.mark.parametrize("powers", [True, False])
+def test_one_request_equals_a_batch_and_torch(site, hidden, powers):
     scenario, observations = site
-    head, table = random_head(scenario), build_table(scenario)
+    head = random_head(scenario, hidden, powers=powers)
     for parameters in PRICES:
-        record = price_record(scenario, parameters, head["mean"])
-        terms = Terms(record, table.records())
-        rows = (observations @ terms.matrix + terms.constant).astype(np.float32)
-        logits = RiskHead(head).logits(observations)
-        expected = relative(np, rows, logits, record)
-        one, both = relative_one(record), inputs_one(record)
-        pairs = list(zip(rows.tolist(), logits.tolist(), strict=True))
-        got = np.array([asked(one, *pair) for pair in pairs])
-        assert np.abs(got - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
-        inputs = np.array([asked(both, *pair) for pair in pairs])
-        assert (inputs[:, -got.shape[1] :] == got).all()
-        assert (inputs[:, : got.shape[1]] == clipped(np, logits, record)).all()
+        policy, extractor = frozen(scenario, head, parameters), extractor_of(scenario, head, parameters)
+        batch = policy.logits(observations)
+        mirrored = -extractor(torch.from_numpy(observations))[:, -len(scenario.placements) :].numpy()
+        # Anywhere in the table's bounds a random head's logits are in the hundreds, and so is their rounding.
+        scale = np.maximum(1, policy.largest_inside(observations))
+        assert (np.abs(batch - mirrored)[:1500] / np.maximum(1, np.abs(batch[:1500]))).max() <= 1e-5
+        assert (np.abs(batch - mirrored) / scale).max() <= 1e-5
+        one = np.array([policy.logits(row) for row in observations])
+        assert (np.abs(one - batch) / scale).max() <= 1e-5
+        assert ([policy.decide(row) for row in observations] == batch.argmax(axis=1)).mean() > 0.998
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.data())
-def test_a_number_beyond_every_bound_raises_nothing_else(data):
-    """An exponential that overflows is caught, and what comes out is what single precision gives."""
-    record = price_record(load_scenario("metro"), PRICES[1], np.full(200, 0.5, np.float32))
-    count = len(record.placements)
-    size = count + sum(p["load"] is not None and p["load_factor"] != 0 for p in record.placements)
-    value = st.floats(-(2.0**100), 2.0**100, width=32)
-    terms = data.draw(st.lists(value, min_size=size + len(REQUEST), max_size=size + len(REQUEST)))
-    logits = data.draw(st.lists(value, min_size=count, max_size=count))
-    found = asked(relative_one(record), terms, logits)
-    assert len(found) == count
-    assert found[0] == 0
+def test_an_exponential_beyond_every_double_is_no_error(site):
+    """What comes out is what single precision gives, which stops growing before."""
+    scenario, observations = site
+    head = random_head(scenario)
+    for name in ("weight_2", "bias_2"):
+        head[name] = head[name] * np.float32(1e4)
+    for parameters in PRICES:
+        policy = frozen(scenario, head, parameters)
+        batch = policy.logits(observations)
+        assert np.abs(RiskHead(head).logits(observations)).max() > 1e4
+        one = np.array([policy.logits(row) for row in observations])
+        assert (np.abs(one - batch) / np.maximum(1, np.abs(batch))).max() <= 1e-3
 
 
 def test_whole_numbers_of_misses_are_compared_as_such():
