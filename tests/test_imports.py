@@ -16,6 +16,7 @@ ROOMS = ("envs", "agents", "oracle", "real", "configs")
 # The Gymnasium layer: the only modules of envs that know gymnasium (and one of them SB3).
 GYM_LAYER = {
     "envs",  # registers the ids where gymnasium is installed
+    "envs.masked_space",
     "envs.placement_env",
     "envs.placement_vector_env",
     "envs.registration",
@@ -31,6 +32,7 @@ ASK_ORACLE = {
     "agents.teach.cost_to_go",
     "agents.teach.hindsight",
     "agents.train",  # prints where the site breaks even before it trains on it
+    "agents.shift_report",  # judges policies where hindsight keeps the objective
     "agents.policy_registry",  # finds the oracle by its name, for benchmark and the evaluation in training
 }
 # What the device runtime may use of agents; the rest of agents may need torch.
