@@ -31,9 +31,10 @@ class PidLagrangian:
 
     Attributes:
         target: share of requests that may miss the SLO.
-        budget_gain: how steeply the price rises with the budget spent ahead of time (`ConstraintConfig`).
+        budget_gain: how steeply a miss's weight rises with the budget spent ahead of time (`ConstraintConfig`).
         multiplier: present price of a miss, in units of reward.
-        miss_rate: share measured in the last complete window; None before it.
+        miss_rate: share of misses in the last complete window; None before it.
+        weighted_rate: the same with each miss weighted by its episode's budget; this is what meets the target.
     """
 
     def __init__(self, settings: ConstraintConfig, slo: Slo) -> None:
@@ -43,34 +44,44 @@ class PidLagrangian:
         self.budget_gain = settings.budget_gain
         self.multiplier = settings.start
         self.miss_rate: float | None = None
+        self.weighted_rate: float | None = None
         self._integral = math.log(settings.start)
         self._smoothed: float | None = None  # measured share, earlier windows included
-        self._missed = self._requests = 0
+        self._missed, self._weighted, self._requests = 0, 0.0, 0
 
-    def count(self, missed: int, requests: int) -> None:
-        """Add requests of the present window, of which some missed the SLO."""
+    def count(self, missed: int, weighted: float, requests: int) -> None:
+        """Add requests of the present window.
+
+        Args:
+            missed: how many of them missed the SLO.
+            weighted: the sum of these misses' weights.
+            requests: how many there were.
+        """
         self._missed += missed
+        self._weighted += weighted
         self._requests += requests
 
     def end_window(self) -> bool:
         """Move the multiplier if the window is complete; returns whether it was."""
         if self._requests < self._settings.update_steps:
             return False
-        self._update(self._missed / self._requests)
-        self._missed = self._requests = 0
+        self.miss_rate = self._missed / self._requests
+        self.weighted_rate = self._weighted / self._requests
+        self._update(self.weighted_rate)
+        self._missed, self._weighted, self._requests = 0, 0.0, 0
         return True
 
-    def _update(self, miss_rate: float) -> None:
+    def _update(self, rate: float) -> None:
         s = self._settings
         before = self._smoothed
-        now = miss_rate if before is None else s.smoothing * before + (1.0 - s.smoothing) * miss_rate
+        now = rate if before is None else s.smoothing * before + (1.0 - s.smoothing) * rate
         error = min(now / self.target - 1.0, s.error_limit)
         growth = 0.0 if before is None else min(max(0.0, now - before) / self.target, s.error_limit)
         learning = error == s.error_limit and before is not None and now < before
         if not learning:
             self._integral = self._bounded(self._integral + s.ki * error)
         self.multiplier = math.exp(self._bounded(self._integral + s.kp * error + s.kd * growth))
-        self.miss_rate, self._smoothed = miss_rate, now
+        self._smoothed = now
 
     def _bounded(self, logarithm: float) -> float:
         s = self._settings
@@ -82,8 +93,9 @@ class PidLagrangian:
             "multiplier": self.multiplier,
             "integral": self._integral,
             "miss_rate": self.miss_rate,
+            "weighted_rate": self.weighted_rate,
             "smoothed": self._smoothed,
-            "window": {"missed": self._missed, "requests": self._requests},
+            "window": {"missed": self._missed, "weighted": self._weighted, "requests": self._requests},
         }
 
     def save(self, folder: Path) -> None:
@@ -100,8 +112,10 @@ class PidLagrangian:
         try:
             state: Any = json.loads(file.read_text())
             self.multiplier, self._integral = float(state["multiplier"]), float(state["integral"])
-            self.miss_rate, self._smoothed = state["miss_rate"], state["smoothed"]
-            self._missed, self._requests = (int(state["window"][key]) for key in ("missed", "requests"))
+            self.miss_rate, self.weighted_rate = state["miss_rate"], state["weighted_rate"]
+            self._smoothed, window = state["smoothed"], state["window"]
+            self._missed, self._requests = int(window["missed"]), int(window["requests"])
+            self._weighted = float(window["weighted"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{file} does not hold the constraint's state ({error!r}). Likely cause: it was edited or removed. "

@@ -25,7 +25,8 @@ class ConstraintCallback(BaseCallback):
     def _on_step(self) -> bool:
         env: Any = self.training_env
         chosen = ~getattr(self.model, "explored", np.zeros(env.num_envs, dtype=bool))
-        self._constraint.count(int((env.missed & chosen).sum()), int(chosen.sum()))
+        missed = env.missed & chosen
+        self._constraint.count(int(missed.sum()), float(env.weights[missed].sum()), int(chosen.sum()))
         return True
 
     def _on_rollout_end(self) -> None:
@@ -34,3 +35,4 @@ class ConstraintCallback(BaseCallback):
         self.logger.record("constraint/target", self._constraint.target)
         if self._constraint.miss_rate is not None:
             self.logger.record("constraint/miss_rate", self._constraint.miss_rate)
+            self.logger.record("constraint/weighted_rate", self._constraint.weighted_rate)

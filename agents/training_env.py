@@ -16,7 +16,7 @@ from .training_settings import PpoConfig, TrainingConfig
 
 F32 = npt.NDArray[np.float32]
 LOCAL_INDEX = 0
-STEEPEST = 3.0  # assumed: a budget makes a miss at most exp(3) = 20 times as dear or as cheap
+STEEPEST = 2.0  # assumed: a budget makes a miss at most exp(2) = 7 times as dear or as cheap
 
 
 class CheckedEnv(VecEnvWrapper):
@@ -84,6 +84,7 @@ class PricedMisses(VecEnvWrapper):
     Attributes:
         costs: of the last step (B,); None without a constraint, then the reward's own weight holds.
         rest: of the last step (B,).
+        weights: what a miss of the last step counts by its episode's budget (B,).
     """
 
     def __init__(self, venv: VecEnv, site: Sb3VecEnv, scale: float, constraint: PidLagrangian | None) -> None:
@@ -102,6 +103,7 @@ class PricedMisses(VecEnvWrapper):
         self._before: Any = None
         self.costs: F32 | None = None
         self.rest: F32 = np.zeros(site.num_envs, np.float32)
+        self.weights: F32 = np.ones(site.num_envs, np.float32)
 
     @property
     def multiplier(self) -> float:
@@ -127,7 +129,8 @@ class PricedMisses(VecEnvWrapper):
             assert self._site.outcome is not None, "a step has an outcome"
             own = self._site.outcome.reward_terms["slo_miss"].astype(np.float32)
             self.rest = (reward - own) * self._scale
-            self.costs = self._misses(own) * self._budget_factor() * self._scale
+            self.weights = self._budget_factor()
+            self.costs = self._misses(own) * self.weights * self._scale
             reward = self.rest - np.float32(self.multiplier) * self.costs
         else:
             reward = self.rest
@@ -144,7 +147,7 @@ class PricedMisses(VecEnvWrapper):
         return np.asarray(counted, np.float32)
 
     def _budget_factor(self) -> F32:
-        """How dear a miss is by the budget as the device knew it when it decided (B,)."""
+        """How much a miss counts by the budget as the device knew it when it decided (B,)."""
         assert self._constraint is not None
         gain, table = self._constraint.budget_gain, self._site.simulator.table
         if gain == 0:

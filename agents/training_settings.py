@@ -31,7 +31,8 @@ class ConstraintConfig(Strict):
         smoothing: weight of the earlier windows in the measured share.
         error_limit: bound of the error, so that one bad window cannot wind the multiplier up.
         update_steps: requests of one window; the multiplier moves at its end.
-        budget_gain: a miss costs multiplier x exp(gain x (budget spent - progress)); 0: each the same.
+        budget_gain: a miss counts exp(gain x (budget spent - progress)), for the target as for its price, so that
+            misses shall lie where an episode can afford them; 0: each counts the same.
     """
 
     target_share: Annotated[float, Field(gt=0, le=1)]

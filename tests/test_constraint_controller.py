@@ -28,7 +28,8 @@ def settings(**changes) -> ConstraintConfig:
 
 def window(constraint: PidLagrangian, miss_rate: float) -> float:
     """One whole window of this share of misses; returns the multiplier after it."""
-    constraint.count(round(miss_rate * WINDOW), WINDOW)
+    missed = round(miss_rate * WINDOW)
+    constraint.count(missed, missed, WINDOW)
     assert constraint.end_window()
     return constraint.multiplier
 
@@ -111,10 +112,10 @@ def test_it_is_always_between_its_bounds(rates):
 
 def test_it_moves_at_the_end_of_a_window_only():
     constraint = PidLagrangian(settings(), SLO)
-    constraint.count(100, WINDOW - 1)
+    constraint.count(100, 100, WINDOW - 1)
     assert not constraint.end_window()
     assert constraint.multiplier == settings().start
-    constraint.count(0, 1)
+    constraint.count(0, 0, 1)
     assert constraint.end_window()
     assert constraint.miss_rate == pytest.approx(0.1)
 
@@ -123,14 +124,14 @@ def test_a_checkpoint_restores_it_to_the_last_bit(tmp_path):
     constraint = PidLagrangian(settings(), SLO)
     for rate in (0.2, 0.04, 0.07):
         window(constraint, rate)
-    constraint.count(3, 200)
+    constraint.count(3, 4.5, 200)
     constraint.save(tmp_path)
     again = PidLagrangian(settings(), SLO)
     again.load(tmp_path)
     assert again.state() == constraint.state()
     assert again.multiplier == constraint.multiplier != settings().start
     for one in (constraint, again):
-        one.count(7, WINDOW - 200)
+        one.count(7, 2.5, WINDOW - 200)
         assert one.end_window()
     assert again.multiplier == constraint.multiplier
 
@@ -159,3 +160,16 @@ def test_the_state_is_plain_json(tmp_path):
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(InputError, match=message):
         load_training_config("ppo", "x", "x", changes={"constraint": change})
+
+
+def test_misses_that_an_episode_cannot_afford_weigh_more():
+    """Two windows with the same share of misses: the one whose misses lie in bad episodes is the dearer one."""
+    even, uneven = PidLagrangian(settings(), SLO), PidLagrangian(settings(), SLO)
+    for _ in range(5):
+        even.count(35, 35.0, WINDOW)
+        uneven.count(35, 90.0, WINDOW)
+        assert even.end_window()
+        assert uneven.end_window()
+    assert even.multiplier == pytest.approx(settings().start, rel=0.02)
+    assert uneven.multiplier > 1.3 * settings().start
+    assert (uneven.miss_rate, uneven.weighted_rate) == (0.035, 0.09)

@@ -73,10 +73,11 @@ def test_a_miss_is_dearer_when_the_budget_runs_out(site):
             before[:, table.index[name]] * table.scale[table.index[name]]
             for name in ("slo_budget_spent", "progress")
         )
-        expected = np.exp(np.clip(2.0 * (spent - progress), -3, 3))
+        expected = np.exp(np.clip(2.0 * (spent - progress), -2, 2))
         missed = base.outcome.missed
         np.testing.assert_allclose(env.costs[missed], SCALE * expected[missed], rtol=1e-5)
         np.testing.assert_array_equal(env.costs[~missed], 0)
+        np.testing.assert_allclose(env.weights, expected, rtol=1e-5)
         factors.extend(expected[missed])
     assert min(factors) < 0.9
     assert max(factors) > 2
@@ -140,7 +141,7 @@ def test_random_placements_do_not_move_the_multiplier(lab, site, tmp_path):
     changes = {"learning_starts": 10_000, "constraint": {"update_steps": 64}}
     lab.train(site, out, 1024, "dqn", settings=changes)
     saved = json.loads((RunDir(out).checkpoints()[-1].folder / FILE).read_text())
-    assert saved["window"] == {"missed": 0, "requests": 0}
+    assert saved["window"] == {"missed": 0, "weighted": 0, "requests": 0}
     assert saved["miss_rate"] is None
 
 
