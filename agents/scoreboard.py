@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .benchmark_result import BenchmarkResult
+from .dial_knowledge import position_text
 from .policy_result import COMPLIANT_SHARE, PolicyResult
 from .statistics import RESAMPLES, Estimate
 from .words import percent
@@ -54,6 +55,11 @@ def heading(result: BenchmarkResult) -> list[str]:
         f"do. Brackets: 95 % intervals over the tapes ({RESAMPLES} paired resamples; Wilson for SLO met"
         + ("; Student's t over training seeds, for groups)." if result.groups else ")."),
     ]
+    if s.wishes.accuracy > 0:
+        lines.append(
+            f"The dial stands at {position_text(s.wishes)}. Rules and hindsight heed carbon and the SLO alone: where "
+            "accuracy is wished for, look at mIoU beside CO2 (`carbonpilot pareto` draws both)."
+        )
     if result.feasible and result.reference is not None and result.oracle is not None:
         lines.append(
             f"Gap closed: 0 % is {result.reference.name}, 100 % is {result.oracle.name}; it means something "

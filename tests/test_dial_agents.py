@@ -123,6 +123,7 @@ def test_benchmark_at_a_position(runs, site, tmp_path):
     call = ["benchmark", str(site), "--episodes", "3", "--policy", str(runs["sampled"]), "--json", str(file)]
     answer = CliRunner().invoke(app, [*call, "--wish", "performance"])
     assert answer.exit_code == 0, answer.output
+    assert "The dial stands at carbon 0, latency 1, accuracy 1." in answer.output
     assert json.loads(file.read_text())["wishes"] == {
         "wish_carbon": 0.0,
         "wish_latency": 1.0,
