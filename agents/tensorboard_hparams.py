@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tensorboard.plugins.hparams.plugin_data_pb2 import (
+    HParamsPluginData,  # pyright: ignore[reportAttributeAccessIssue] (made by protobuf)
+)
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -19,6 +22,7 @@ from .training_settings import SETTINGS
 
 Value = str | float | bool
 METRICS = (*SHOWN, SAVING)  # their last values are the result
+FIRST = {"algorithm", "learning_rate", "scenario", "seed", "steps"}  # columns that TensorBoard shows unasked
 
 
 def flat_settings(content: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
@@ -51,6 +55,7 @@ def write_start(writer: SummaryWriter, plan: Plan) -> None:
     """Write the table's columns and this run's row; the run counts as going on."""
     own = run_hparams(plan)
     columns, _, _ = hparams(_every_column() | own, dict.fromkeys(METRICS, 0.0))
+    _put_first(columns)
     _, row, _ = hparams(own, {})
     _write(writer, columns, row)
 
@@ -59,6 +64,15 @@ def write_end(writer: SummaryWriter) -> None:
     """Mark the run as finished; its results are the last values of the evaluation's scalars."""
     _, _, end = hparams({}, {})
     _write(writer, end)
+
+
+def _put_first(columns: Any) -> None:
+    """TensorBoard sorts settings that differ between runs before the others, and shows five of them."""
+    data = columns.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(data.content)
+    for info in content.experiment.hparam_infos:
+        info.differs = info.name in FIRST
+    data.content = content.SerializeToString()
 
 
 def _every_column() -> dict[str, Value]:

@@ -14,7 +14,7 @@ from .tensorboard_layout import layout
 from .training_plan import Plan
 
 # Scalars that come latest in a run. Once they are there the layout is written, so that it can name every tag.
-EVALUATED, FOOTPRINT = "eval/carbon_mg_per_request", "emissions/energy_wh"
+EPISODE, EVALUATED, FOOTPRINT = "carbon/mg_per_request", "eval/carbon_mg_per_request", "emissions/energy_wh"
 
 
 class ResumableTensorBoard(TensorBoardOutputFormat):
@@ -24,7 +24,8 @@ class ResumableTensorBoard(TensorBoardOutputFormat):
     resumes it, so TensorBoard is told to forget them (``purge_step``).
 
     TensorBoard reads the first layout of a run and no later one, so it is written when the tags are known: after the
-    first evaluation and checkpoint, at the second evaluation without one, or when the log is closed.
+    first finished episodes, evaluation and checkpoint (the second evaluation, if no energy can be measured), or when
+    the log is closed.
 
     Attributes:
         tags: names of the scalars written so far.
@@ -44,7 +45,8 @@ class ResumableTensorBoard(TensorBoardOutputFormat):
         super().write(key_values, key_excluded, step)
         self.tags |= key_values.keys()
         self._evaluations += EVALUATED in key_values
-        if self._evaluations and (FOOTPRINT in self.tags or self._evaluations > 1):
+        counted = FOOTPRINT in self.tags or self._evaluations > 1
+        if counted and {EPISODE, EVALUATED} <= self.tags:
             self._write_layout()
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 
 from carbonpilot.agents import tensorboard_images
 from carbonpilot.agents.run_dir import RunDir
-from carbonpilot.agents.tensorboard_hparams import METRICS, flat_settings
+from carbonpilot.agents.tensorboard_hparams import FIRST, METRICS, flat_settings
 from carbonpilot.agents.tensorboard_images import TAG, EpisodeImages
 from carbonpilot.agents.tensorboard_layout import CHARTS, layout
 from carbonpilot.agents.tensorboard_log import ResumableTensorBoard
@@ -121,6 +121,7 @@ def test_columns_are_those_of_every_algorithm(finished):
     for kind in SETTINGS.values():
         nested = {name for name in kind.model_fields if name in ("constraint",)}
         assert kind.model_fields.keys() - nested <= columns
+    assert {info.name for info in table.hparam_infos if info.differs} == FIRST
     metrics = {info.name.tag for info in table.metric_infos}
     assert metrics == set(METRICS)
     assert metrics <= set(events(out).Tags()["scalars"])
@@ -187,13 +188,31 @@ def test_a_run_that_ends_early_has_a_layout(tmp_path):
 
 def test_the_layout_waits_for_the_footprint_but_not_for_ever(tmp_path):
     log = ResumableTensorBoard(tmp_path / "tb", 0)
-    evaluation = {"eval/carbon_mg_per_request": 0.5}
-    for step in (10, 20):
-        log.write(evaluation, dict.fromkeys(evaluation, ()), step)
-    late = {"emissions/energy_wh": 1.0}
-    log.write(late, dict.fromkeys(late, ()), 30)
+
+    def write(tag, step):
+        log.write({tag: 0.5}, {tag: ()}, step)
+
+    for step in (10, 20, 30):
+        write("eval/carbon_mg_per_request", step)
+    write("carbon/mg_per_request", 40)  # long episodes end after several evaluations only
+    write("emissions/energy_wh", 50)
     log.close()
-    assert [c.title for c in written_layout(tmp_path).category] == ["Carbon"]
+    (carbon,) = written_layout(tmp_path).category
+    (chart,) = carbon.chart
+    assert list(chart.multiline.tag) == ["carbon/mg_per_request$", "eval/carbon_mg_per_request$"]
+
+
+def test_the_layout_is_there_before_the_run_ends(tmp_path):
+    log = ResumableTensorBoard(tmp_path / "tb", 0)
+    for step, tag in enumerate(
+        ("carbon/mg_per_request", "eval/carbon_mg_per_request", "emissions/energy_wh")
+    ):
+        assert events(tmp_path).Tags()["tensors"] == []
+        log.write({tag: 0.5}, {tag: ()}, step)
+    log.writer.flush()
+    assert [c.title for c in written_layout(tmp_path).category] == ["Carbon", "Training itself"]
+    log.close()
+    assert len(events(tmp_path).Tensors(LAYOUT)) == 1, "written once"
 
 
 def test_lists_and_nothing_are_text():
