@@ -249,3 +249,10 @@ def test_a_broken_site_file_is_a_finding(tmp_path):
 def test_healthy():
     assert healthy([Finding("g", "n", "missing", "d")])
     assert not healthy([Finding("g", "n", "failed", "d", "m")])
+
+
+def test_a_kernel_that_tells_too_little_of_connections_is_told(monkeypatch):
+    assert network.acknowledgements().state == "ok"
+    monkeypatch.setattr(network.OwnConnection, "progress", lambda self: None)
+    found = network.acknowledgements()
+    assert (found.state, "4.19" in found.mend) == ("missing", True)

@@ -35,6 +35,7 @@ def examine(
         looked_at(hardware.GROUP, "calendar clock", hardware.clock_synchronised),
         looked_at(network.GROUP, "congestion control", lambda: network.congestion(root)),
         looked_at(network.GROUP, "idle restart", lambda: network.idle_restart(root)),
+        looked_at(network.GROUP, "own transfers", network.acknowledgements),
         *_all(network.BED, "test bed", network.test_bed),
     ]
     if site is not None and site_path is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from ..calibrate.congestion import available, sysctl, used_by_kernel
+from ..probes.own_connections import OwnConnection
 from .finding import Finding
 
 GROUP, BED = "network", "test bed"
@@ -37,6 +40,23 @@ def idle_restart(root: Path) -> Finding:
     detail = f"{value}: {'windows are kept over pauses' if value == '0' else 'windows shrink over pauses'}"
     mend = "" if value == "0" else f"For rare frames: sudo sysctl -w net.ipv4.{key}=0 (calibrate afterwards)."
     return Finding(GROUP, key, "ok", detail, mend)
+
+
+def acknowledgements() -> Finding:
+    """Whether the kernel tells how a connection's bytes arrive: the run's own transfers are measured by that."""
+    told = None
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as connection,
+        contextlib.suppress(OSError),
+    ):
+        told = OwnConnection(connection.fileno()).progress()
+    if told is None:
+        mend = "It does since Linux 4.19; until then a run takes the site file's rate of each link."
+        return Finding(GROUP, "own transfers", "missing", "the kernel tells too little of connections", mend)
+    return Finding(
+        GROUP, "own transfers", "ok", "the kernel tells how they arrive, which gives a link's rate"
+    )
 
 
 def test_bed() -> list[Finding]:
