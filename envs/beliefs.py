@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .records import COMPUTING_SLOTS
 from .schema import LOCAL, Placement, Scenario
 from .service import batch_energy_j, mean_ms
 from .units import MG_PER_J_PER_G_PER_KWH, network_energy_j
@@ -17,6 +18,7 @@ from .units import MG_PER_J_PER_G_PER_KWH, network_energy_j
 F32 = npt.NDArray[np.float32]
 
 SAMPLED_LEVELS = tuple(round(0.04 * i, 2) for i in range(25))  # 0 to 0.96, for loads that wander
+NOT_YET_MS = 1e18
 MBPS_PER_KB_PER_MS = 8.0
 LEAST_SENDING_MS = 0.01  # what takes less has no rate worth telling
 BELIEVED_TOP_LOAD = np.float32(0.95)  # beyond it a textbook wait explodes
@@ -88,7 +90,18 @@ def believe_sending(link: Any, now_ms: float, payload_kb: float, ms_per_kb: floa
     link.believed_ms = max(link.believed_ms, now_ms) + payload_kb * ms_per_kb
 
 
-def believe_computing(site: Any, e: Any, now_ms: float, service_ms: float) -> None:
-    """A request was given to the device (`SITE`, `EPISODE`): it knows no true service time."""
-    slower = site.slowdown if e.throttled > 0.0 else 1.0
-    e.believed_device_ms = max(e.believed_device_ms, now_ms) + service_ms * slower
+def believe_computing(site: Any, e: Any, device: Any, now_ms: float, service_ms: float) -> Any:
+    """A request was given to the device (`SITE`, `EPISODE`): it knows no true service time before it is done.
+
+    Returns:
+        The request's `COMPUTING`, for its end.
+    """
+    calibrated_ms = service_ms * (site.slowdown if e.throttled > 0.0 else 1.0)
+    e.believed_device_ms = max(e.believed_device_ms, now_ms) + calibrated_ms * e.service_ratio
+    if e.begun - e.ended == COMPUTING_SLOTS:
+        e.ended += 1  # the ring is full: of the oldest nothing will be learnt
+    slot = device[e.begun & (COMPUTING_SLOTS - 1)]
+    slot.done_ms, slot.service_ms = NOT_YET_MS, 0.0
+    slot.believed_ms, slot.calibrated_ms = e.believed_device_ms, calibrated_ms
+    e.begun += 1
+    return slot

@@ -32,7 +32,7 @@ def observe_all(sites: Any, placements: Any, encoding: Any, tape: Any, state: An
     site = sites[0]
     inverse, low, high = encoding
     rows, _, payload, _, _, warmup = tape
-    episodes, links, nodes, _, _, _, worlds, expected = state
+    episodes, links, nodes, _, _, _, worlds, expected, _ = state
     for b in range(episodes.shape[0]):
         e = episodes[b]
         move_world(site, e, rows, warmup, b, worlds)
@@ -48,7 +48,7 @@ def preview_all(
     """What one placement would give every episode's waiting request; the state is not touched."""
     site, p, s = sites[0], placements[a], sendings[0]
     _, _, payload, noise, _, _ = tape
-    episodes, links, nodes, servers, _, _, worlds, _ = state
+    episodes, links, nodes, servers, _, _, worlds, _, _ = state
     floats, integers, idle = tables
     for b in range(episodes.shape[0]):
         e = episodes[b]
@@ -90,7 +90,7 @@ def step_block(
     site = sites[0]
     inverse, low, high = encoding
     rows, arrivals, payload, noise, valid_rows, warmup = tape
-    episodes, links, nodes, servers, known_at, miss, worlds, expected = state
+    episodes, links, nodes, servers, known_at, miss, worlds, expected, computing = state
     floats, integers, idle = tables
     last = payload.shape[0] - 1
     count = stop - first
@@ -117,9 +117,25 @@ def step_block(
         e, a, o = episodes[b], actions[b], outcomes[b]
         p = placements[a]
         effect = serve(site, p, a, e, b, nodes, servers, floats, idle, worlds, s, o)
-        commit(site, p, e, b, links, nodes, servers, known_at, miss, worlds, expected[b, a], s, o, effect)
+        commit(
+            site,
+            p,
+            e,
+            b,
+            links,
+            nodes,
+            servers,
+            computing[b],
+            known_at,
+            miss,
+            worlds,
+            expected[b, a],
+            s,
+            o,
+            effect,
+        )
         following = e.issued_ms + o.latency_ms if site.closed_loop == 1 else arrivals[min(e.n + 1, last), b]
-        advance(site, e, links[b], nodes[b], known_at[:, b], miss[:, b], following)
+        advance(site, e, links[b], nodes[b], computing[b], known_at[:, b], miss[:, b], following)
         move_world(site, e, rows, warmup, b, worlds)
         size = payload[e.n, b]
         observe(

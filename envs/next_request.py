@@ -7,21 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from .records import COMPUTING_SLOTS
+
 RECENT_WEIGHT = 0.05  # smoothing of the recent miss rate: about the last 20 answered requests
 RESIDUAL_WEIGHT = 0.1  # smoothing of a link's residuals: about its last 10 answers
+RATIO_WEIGHT = 0.1  # smoothing of measured over calibrated service times: about the last 10 images
+LAST_SLOT = COMPUTING_SLOTS - 1
 # A residual is cut to this share of the SLO below: belief is rarely far too high; and to the SLO above, or one stall of
 # seconds would drown what follows.
 LEAST_RESIDUAL = -1.0 / 3.0
 
 
 def advance(
-    site: Any, e: Any, links: Any, nodes: Any, known_at: Any, miss: Any, next_issue_ms: float
-) -> None:
+    site: Any, e: Any, links: Any, nodes: Any, device: Any, known_at: Any, miss: Any, next_issue_ms: float
+) -> None:  # fmt: skip
     """Let time pass to the next request: heat, throttling, and what the device learns meanwhile.
 
     Args:
         site: the fields of the record `SITE`.
         e, links, nodes: the episode's record, and the state of its links and nodes: `EPISODE`, `LINK`, `NODE`.
+        device: the newest requests on the device, a ring of `COMPUTING`.
         known_at: when it is known whether a request missed, by number of the request (N + 1,).
         miss: whether it did, likewise.
         next_issue_ms: when the next request is issued.
@@ -46,6 +51,18 @@ def advance(
         e.recent_miss += RECENT_WEIGHT * (missed - e.recent_miss)
         known += 1
     e.n, e.next_known = n, known
+    ended, begun = e.ended, e.begun
+    while ended < begun and device[ended & LAST_SLOT].done_ms <= next_issue_ms:
+        slot = device[ended & LAST_SLOT]
+        ended += 1
+        if slot.service_ms > 0.0:
+            e.service_ratio += RATIO_WEIGHT * (slot.service_ms / slot.calibrated_ms - e.service_ratio)
+        if ended < begun:  # the next one began just then, and so did all behind it
+            error = slot.done_ms - slot.believed_ms
+            e.believed_device_ms += error
+            for later in range(ended, begun):
+                device[later & LAST_SLOT].believed_ms += error
+    e.ended = ended
     for k in range(1, site.nodes):
         node = nodes[k]
         done = node.done_ms

@@ -135,12 +135,13 @@ def reward(site: Any, e: Any, o: Any) -> None:
 
 @inlined
 def commit(
-    site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, servers: Any, known_at: Any, miss: Any, worlds: Any,
-    expected_ms: float, s: Any, o: Any, effect: tuple,
+    site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, servers: Any, device: Any, known_at: Any, miss: Any,
+    worlds: Any, expected_ms: float, s: Any, o: Any, effect: tuple,
 ) -> None:  # fmt: skip
     """Write what the chosen placement changes; ``known_at`` and ``miss`` are by request (N + 1, B).
 
-    ``expected_ms`` is the latency that the device believed in, ``s`` and ``effect`` are what `serve` took and gave.
+    ``device`` is the episode's ring of `COMPUTING`, ``expected_ms`` the latency that the device believed in, ``s`` and
+    ``effect`` are what `serve` took and gave.
     """
     now, latency, node = e.issued_ms, o.latency_ms, nodes[b, p.node]
     passed, own_work, device_done, server = effect
@@ -151,7 +152,8 @@ def commit(
         _believe_sending(link, now, s.payload_kb, worlds[b, site.row_believed_rate + p.link])
     else:
         e.device_free_ms = device_done
-        _believe_computing(site, e, now, worlds[b, site.row_believed])
+        computing = _believe_computing(site, e, device, now, worlds[b, site.row_believed])
+        computing.done_ms, computing.service_ms = device_done, o.service_ms
     for k in range(p.first_server, p.first_server + p.servers):
         servers[b, k] = max(servers[b, k] - passed, 0.0)
     servers[b, server] = own_work

@@ -41,9 +41,15 @@ SITE = _record(
 # One per episode.
 EPISODE = _record(
     "issued_ms previous_ms device_free_ms believed_device_ms heat throttled tail_until_ms spent_misses recent_miss "
-    "ambient service_factor weight_carbon weight_miss weight_excess weight_accuracy",
-    "n next_known over row",
+    "ambient service_factor service_ratio weight_carbon weight_miss weight_excess weight_accuracy",
+    "n next_known over row begun ended",
 )
+
+# One per episode and request on the device, the newest few in a ring: number `begun` - 1 is the newest, those below
+# `ended` are known to be done. When each is done and when that is believed; what it takes, and what it should by the
+# calibration and the state of throttling (0: not measured).
+COMPUTING = _record("done_ms believed_ms service_ms calibrated_ms")
+COMPUTING_SLOTS = 8  # a power of two; a longer queue has missed its deadlines long before
 
 # One per episode and link: when it has sent what it was given, and when the device believes so; what answers over it
 # have told: smoothed residual and its deviation, rate at which the newest answered request was sent, and when that was

@@ -47,6 +47,7 @@ def request_features(
                     sending += free - now
             latency += sending
         else:
+            latency *= e.service_ratio
             if e.throttled > 0.0:
                 latency *= site.slowdown
             latency += device_backlog

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .constants import Constants
-from .records import EPISODE, LINK, LONG_AGO_MS, NODE
+from .records import COMPUTING, COMPUTING_SLOTS, EPISODE, LINK, LONG_AGO_MS, NODE
 from .schema import RewardWeights
 from .site import Site
 from .tape import Tape
@@ -15,7 +15,8 @@ from .tape import Tape
 class State:
     """Records by episode (B,), link (B, L), node (B, K), server (B, Q), misses by request (N + 1, B), world (B, R).
 
-    Last the believed latency of each placement, as shown with the waiting request (B, P).
+    Then the believed latency of each placement, as shown with the waiting request (B, P), and the newest requests on
+    the device (B, ring).
     """
 
     def __init__(self, site: Site, constants: Constants, tape: Tape, worn: State | None = None) -> None:
@@ -28,7 +29,7 @@ class State:
         batch, requests = tape.words.shape[-1], site.scenario.episode.requests
         self.episodes = np.zeros(batch, EPISODE).view(np.recarray)
         self.episodes.tail_until_ms = LONG_AGO_MS
-        self.episodes.ambient = tape.ambient
+        self.episodes.ambient, self.episodes.service_ratio = tape.ambient, 1.0
         self.episodes.service_factor = 1.0 if tape.service_factor is None else tape.service_factor
         self._set_weights(site.scenario.reward, tape)
         self.links = np.zeros((batch, max(1, len(site.link_names))), LINK).view(np.recarray)
@@ -46,6 +47,7 @@ class State:
         self.episodes.row = -1
         self.world = np.zeros((batch, site.rows.count), dtype=np.float32)
         self.expected = np.zeros((batch, len(constants.placements)), dtype=np.float32)
+        self.computing = np.zeros((batch, COMPUTING_SLOTS), COMPUTING).view(np.recarray)
         self.arrays = (
             self.episodes,
             self.links,
@@ -55,6 +57,7 @@ class State:
             self.miss,
             self.world,
             self.expected,
+            self.computing,
         )
 
     def _set_weights(self, reward: RewardWeights, tape: Tape) -> None:

@@ -42,7 +42,7 @@ def price_anywhen(
     """
     site, s, o = sites[0], sendings[0], outcomes[0]
     _, _, payload, noise, _, _ = tape
-    episodes, links, nodes, servers, _, _, worlds, _ = state
+    episodes, links, nodes, servers, _, _, worlds, _, _ = state
     floats, integers, idle = tables
     e = episodes[0]
     e.tail_until_ms, e.throttled, e.issued_ms = ALWAYS_MS, 0.0, 0.0

@@ -120,7 +120,7 @@ def enumerate_arcs(
     """
     site, s, o = sites[0], sendings[0], outcomes[0]
     rows, arrivals, payload, noise, _, warmup = tape
-    episodes, links, nodes, servers, _, _, worlds, _ = state
+    episodes, links, nodes, servers, _, _, worlds, _, _ = state
     floats, integers, idle = tables
     e = episodes[0]
     e.row, e.tail_until_ms, e.previous_ms = -1, ALWAYS_MS, 0.0

@@ -299,7 +299,8 @@ def test_service_times_reach_the_throttle():
     assert feature(observer, vector, "device_throttled") == 1
     assert observer.device_state().throttled
     expected_ms = calibrated_ms * scenario.device.throttling.slowdown
-    assert feature(observer, vector, "local-b0_latency_ms") == pytest.approx(expected_ms, rel=1e-5)
+    # What was slow before it counted as throttled still lingers in the smoothed ratio to the calibration.
+    assert feature(observer, vector, "local-b0_latency_ms") == pytest.approx(expected_ms, rel=0.04)
 
 
 def test_levels_are_kept_and_made_again_with_a_warning_where_the_node_has_changed(tiny_scenario, caplog):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ...envs.beliefs import believe_computing, believe_sending, sent_mbps
-from ...envs.records import LINK, LONG_AGO_MS, NODE
+from ...envs.records import COMPUTING, COMPUTING_SLOTS, LINK, LONG_AGO_MS, NODE
 from ...envs.schema import LOCAL, Scenario
 from .plain_records import plain_record
 
@@ -18,7 +18,15 @@ class Attempt:
     """A request under way at one placement; made by `Observer.placed`."""
 
     __slots__ = (
-        "computing", "expected_ms", "link", "node", "payload_kb", "placed_ms", "placement", "sending",
+        "computing",
+        "expected_ms",
+        "link",
+        "node",
+        "number",
+        "payload_kb",
+        "placed_ms",
+        "placement",
+        "sending",
     )  # fmt: skip
 
     def __init__(
@@ -28,6 +36,7 @@ class Attempt:
         self.placement, self.placed_ms, self.link, self.node = placement, placed_ms, link, node
         self.payload_kb, self.expected_ms = payload_kb, expected_ms
         self.sending, self.computing = link is not None, link is None
+        self.number = 0  # on the device, among all that were
 
 
 class Attempts:
@@ -38,6 +47,7 @@ class Attempts:
     Attributes:
         links: the records of the links (L,).
         nodes: those of the nodes, by (0, number); `node_list` has the same by number (K,), which is read faster.
+        device: the newest requests on the device, a ring of `COMPUTING`.
         unanswered: the newest attempt at each node, while it is unanswered.
         link_of: number of each placement's link (P,); None on the device.
     """
@@ -52,7 +62,8 @@ class Attempts:
             link.sent_at_ms = LONG_AGO_MS
         for node in self.node_list:
             node.done_ms = node.answered_ms = LONG_AGO_MS
-        episode.tail_until_ms = LONG_AGO_MS
+        episode.tail_until_ms, episode.service_ratio = LONG_AGO_MS, 1.0
+        self.device = [plain_record(COMPUTING) for _ in range(COMPUTING_SLOTS)]
         self.unanswered: dict[int, Attempt] = {}
         self._sending = [0] * len(scenario.links)
         self._tail_of: Attempt | None = None  # after whose bytes the radio's tail begins
@@ -72,7 +83,8 @@ class Attempts:
         e, number = self._episode, self.link_of[placement]
         attempt = Attempt(placement, now_ms, number, self._node_of[placement], payload_kb, expected_ms)
         if number is None:
-            believe_computing(self._site, e, now_ms, believed[self._site.row_believed])
+            attempt.number = e.begun
+            believe_computing(self._site, e, self.device, now_ms, believed[self._site.row_believed])
             self._computing += 1
             e.device_free_ms = math.inf
         else:
@@ -96,7 +108,12 @@ class Attempts:
                 self._episode.tail_until_ms = now_ms + self._site.tail_ms
 
     def ended(
-        self, attempt: Attempt, now_ms: float, latency_ms: float | None, sending_ms: float | None = None
+        self,
+        attempt: Attempt,
+        now_ms: float,
+        latency_ms: float | None,
+        service_ms: float | None = None,
+        sending_ms: float | None = None,
     ) -> bool:
         """It was answered, failed or was given up; whether it was the device that computed it until now."""
         self.sent(attempt, now_ms)
@@ -105,6 +122,9 @@ class Attempts:
             self._computing -= 1
             if not self._computing:
                 self._episode.device_free_ms = now_ms
+            if attempt.number >= self._episode.ended:  # else its place in the ring has been given away
+                slot = self.device[attempt.number & (COMPUTING_SLOTS - 1)]
+                slot.done_ms, slot.service_ms = now_ms, service_ms or 0.0
         if self.unanswered.get(attempt.node) is attempt:
             del self.unanswered[attempt.node]
             node = self.node_list[attempt.node]

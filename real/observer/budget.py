@@ -57,11 +57,11 @@ class Budget:
             self._known_at[n] = min(self._known_at[n], now_ms)
             self._miss[n] = int(missed)
 
-    def advance(self, site: Any, links: Any, nodes: Any, now_ms: float) -> None:
+    def advance(self, site: Any, links: Any, nodes: Any, device: Any, now_ms: float) -> None:
         """Let time pass to the next frame, and begin the next block where this one is full."""
         e = self._episode
         before = e.next_known
-        advance(site, e, links, nodes, self._known_at, self._miss, now_ms)
+        advance(site, e, links, nodes, device, self._known_at, self._miss, now_ms)
         if before < 0:  # what is known now of the block before does not count in this one
             e.spent_misses -= sum(self._miss[n] for n in range(before, min(e.next_known, 0)))
         if e.n >= self._block:

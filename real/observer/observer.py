@@ -194,7 +194,10 @@ class Observer:
             service_ms: measured computing time of an answer on the device, alone.
             sending_ms: how long its bytes took to leave, lost ones sent again; None: not known.
         """
-        if self._attempts.ended(attempt, now_ms, latency_ms, sending_ms) and service_ms is not None:
+        if (
+            self._attempts.ended(attempt, now_ms, latency_ms, service_ms, sending_ms)
+            and service_ms is not None
+        ):
             calibrated_ms = self._view.believed[self._site.row_believed + attempt.placement]
             self._throttle.served(now_ms, service_ms, calibrated_ms)
 
@@ -220,7 +223,8 @@ class Observer:
             now_ms = max(now_ms, e.issued_ms)
             if self._attempts.unanswered:
                 self._attempts.keep_open(now_ms)
-            self._budget.advance(self._site, self._attempts.links, self._attempts.node_list, now_ms)
+            own = self._attempts
+            self._budget.advance(self._site, own.links, own.node_list, own.device, now_ms)
         else:
             self._begun = True
             e.issued_ms = e.previous_ms = now_ms
