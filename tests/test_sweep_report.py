@@ -179,6 +179,19 @@ def test_processes_find_the_same(swept, report):
         np.testing.assert_array_equal(found.result[name].metrics[CARBON], result[name].metrics[CARBON])
 
 
+def test_agents_can_be_played_where_they_were_not_trained(swept, tmp_path):
+    strict = tmp_path / "strict.yaml"
+    strict.write_text(
+        f"extends: {swept.parent / 'short-site.yaml'}\nname: strict\ndescription: For a test.\nslo: {{latency_ms: 120}}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(field_module, "field_names", lambda *_: ["always-local", "oracle-per-request"])
+        (found,) = sweep_report(swept, 3, 0, on=[str(strict)])
+    assert found.name == "strict, trained on short-site"
+    assert found.field.result.scenario.slo.latency_ms == 120
+    assert list(as_plain([found])["sites"]) == ["strict, trained on short-site"]
+
+
 def test_a_sweep_without_a_finished_run_says_so(tmp_path, swept):
     with pytest.raises(InputError, match="holds no sweep"):
         sweep_report(tmp_path, 2, 0)

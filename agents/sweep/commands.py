@@ -102,6 +102,13 @@ def report(
     tuned: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Parameters of the rules, made by `carbonpilot tune`.")
     ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SCENARIO", help="Play there instead of where was trained; may be given several times."
+        ),
+    ] = None,
+    traces: Traces = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes.")] = 1,
     markdown_file: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")
@@ -127,7 +134,7 @@ def report(
     for file in files:
         check_output_file(file)
     with progress("sweep report") as tell:
-        reports = sweep_report(folder, episodes, seed, tuned, jobs, tell)
+        reports = sweep_report(folder, episodes, seed, tuned, jobs, tell, on or (), traces)
     console = table_console(TABLE_WIDTH)
     for site in reports:
         for line in explanation(site):

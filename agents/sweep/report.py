@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...envs.errors import InputError
-from ...envs.scenario import scenario_sha256
+from ...envs.scenario import load_scenario, scenario_sha256
 from ...envs.schema import Scenario
 from ..benchmark_result import LEAST_ROOM
 from ..comparison import unlearned
@@ -31,15 +31,18 @@ class SiteReport:
     Attributes:
         field: all policies on the same tapes.
         notes: what a reader should know, as sentences.
+        trained_on: name of the scenario that the agents were trained on.
     """
 
     field: Field
     notes: list[str]
+    trained_on: str
 
     @property
     def name(self) -> str:
-        """The scenario's name."""
-        return self.field.result.scenario.name
+        """The scenario's name, and on which one was trained if that is another."""
+        name = self.field.result.scenario.name
+        return name if name == self.trained_on else f"{name}, trained on {self.trained_on}"
 
     @property
     def rule(self) -> PolicyResult | None:
@@ -78,6 +81,8 @@ def sweep_report(
     tuned: Path | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    on: Sequence[str] = (),
+    traces: Path | None = None,
 ) -> list[SiteReport]:
     """Play all finished runs of a sweep, and everybody else, on the same evaluation tapes.
 
@@ -88,13 +93,19 @@ def sweep_report(
         tuned: parameters of the rules, instead of the shipped ones.
         jobs: processes.
         progress: called with what was played, policies done and policies in all of a site.
+        on: scenarios to play instead of those that the agents were trained on.
+        traces: trace folder; takes the form of each scenario that reads files.
 
     Raises:
         InputError: no sweep, no finished run, or a run was trained on another version of its scenario.
     """
     folder = SweepFolder.existing(path)
     sites = dict.fromkeys(record["scenario"] for record in folder.trials.values())
-    found = [_site(folder, site, episodes, seed, tuned, jobs, progress) for site in sites]
+    found = [
+        _site(folder, site, place, episodes, seed, tuned, traces, jobs, progress)
+        for site in sites
+        for place in on or [None]
+    ]
     reports = [report for report in found if report is not None]
     if not reports:
         raise InputError(f"{path} has no finished run yet: carbonpilot sweep run ... --out {path}")
@@ -104,9 +115,11 @@ def sweep_report(
 def _site(
     folder: SweepFolder,
     site: str,
+    on: str | None,
     episodes: int,
     seed: int,
     tuned: Path | None,
+    traces: Path | None,
     jobs: int,
     progress: Progress | None,
 ) -> SiteReport | None:
@@ -115,6 +128,9 @@ def _site(
     if not runs:
         return None
     scenario, traces_dir = _common(list(runs.values()))
+    if on is not None or traces is not None:
+        scenario = load_scenario(on or site, traces=traces is not None)
+        traces_dir = None if traces is None else str(traces)
     agents: dict[str, dict[int, Path]] = {}
     for name, run in runs.items():
         agents.setdefault(trials[name]["agent"], {})[run.seed] = run.path
@@ -124,7 +140,7 @@ def _site(
     if not any(r.name == LEARNED_RISK for r in field.result.results):
         notes.append(f"There is no {LEARNED_RISK} for this site.")
     notes += [f"Left out: {name}: {reason}" for name, reason in field.failed.items()]
-    return SiteReport(field, notes)
+    return SiteReport(field, notes, site)
 
 
 def _common(runs: list[RunDir]) -> tuple[Scenario, str | None]:
