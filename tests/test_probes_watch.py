@@ -13,14 +13,15 @@ import sys
 import threading
 import time
 from concurrent import futures
+from datetime import datetime, timezone
 
 import pytest
 from testbed_fixture import need
 
-from carbonpilot.real.clock import SystemClock
-from carbonpilot.real.probes.own_connections import OwnConnection, find_connection
+from carbonpilot.real.clock import ManualClock, SystemClock
+from carbonpilot.real.probes.own_connections import OwnConnection, Progress, find_connection
 from carbonpilot.real.probes.transfer import Transfer
-from carbonpilot.real.probes.watch import LEAST_BYTES, TransferWatch
+from carbonpilot.real.probes.watch import LEAST_BYTES, TransferWatch, Watched
 from carbonpilot.real.testbed.link import Link
 from carbonpilot.real.testbed.namespaces import Namespaces, run_in, unavailable
 from carbonpilot.real.testbed.profiles import Profile
@@ -205,6 +206,30 @@ def test_a_transfer_that_never_comes_is_given_up(monkeypatch):
         assert eventually(lambda: seen == [watched])
         assert watched.result is None
         assert watch.begin("edge", len(FRAME)) is not None
+
+
+def test_of_a_call_that_is_given_up_the_part_that_arrived_tells_the_rate():
+    """400 ms of sending at 1 Mbit/s, given up after 300: 37 kB have arrived."""
+
+    class Slow:
+        def progress(self):
+            acked = int(max(clock.monotonic_s() - 0.02, 0.0) * 125_000)
+            return Progress(acked, 35, 0, 0, 50_000 - acked, 0.02)
+
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=timezone.utc))
+    slow = Slow()
+    watched = Watched("edge", slow, Progress(0, 0, 0, 0, 0, 0.02), 50_000, clock.monotonic_s())
+    wait_s = 0.0
+    while wait_s is not None:
+        clock.advance(wait_s)
+        if clock.monotonic_s() > 0.3:
+            watched.call_over()
+        wait_s = watched.look(clock)
+    assert clock.monotonic_s() < 0.31
+    assert watched.over
+    assert not watched.whole
+    assert watched.result.rate_mbps == pytest.approx(1.0, rel=0.05)
+    assert watched.result.stretched(1.25, 0.01)
 
 
 def test_an_error_of_who_is_told_ends_nothing_and_stop_leaves_nothing(caplog):

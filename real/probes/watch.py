@@ -13,7 +13,7 @@ from .own_connections import OwnConnection, Progress, find_connection
 from .transfer import FIRST_BYTES, Reading, Transfer, transfer
 
 LEAST_BYTES = 10 * FIRST_BYTES  # below it a round trip is seen, and no rate
-GIVE_UP_S = 1.0  # a transfer that takes longer tells of an outage, not of a rate
+GIVE_UP_S = 3.0  # longer than any call takes; by then the kernel gives the connection up as well
 # How often one looks: before the first acknowledgement after this share of the time that has passed, after it of the
 # time since, within bounds; and once all is sent, not before this share of a round trip.
 _SHARE, _ARRIVING_SHARE, _LEAST_S, _MOST_S, _ROUND_TRIP = 0.04, 0.15, 0.00025, 0.003, 0.6
@@ -28,7 +28,9 @@ class Watched:
     """A transfer that is looked at.
 
     Attributes:
-        result: what it was, once it is over; None before, and where that cannot be told.
+        result: what it was, once it is over; None before, and where that cannot be told. Of a call that was given up it
+            is about the part that had arrived.
+        whole: all of it arrived.
         segments, again: sent in that time, and sent again for a reason, once it is over.
         alone: nothing else was sent over the connection meanwhile.
     """
@@ -37,7 +39,7 @@ class Watched:
         self, node: str, connection: OwnConnection, before: Progress, sent_bytes: int, now_s: float
     ) -> None:
         """It begins now."""
-        self.node, self.result, self.alone = node, None, True
+        self.node, self.result, self.alone, self.whole = node, None, True, False
         self.segments = self.again = 0
         self.over = False
         self._connection, self._before, self._sent_bytes, self._began_s = (
@@ -48,20 +50,25 @@ class Watched:
         )
         self._readings = [Reading(now_s, -before.waiting_bytes, 0)]
         self._arriving_s: float | None = None
+        self._call_over = False
         self.result: Transfer | None
+
+    def call_over(self) -> None:
+        """The call has ended, with an answer or without; from any thread."""
+        self._call_over = True
 
     def look(self, clock: Clock) -> float | None:
         """Read once; returns how long to wait until the next look, None when it is over."""
         seen = self._connection.progress()
         now_s = clock.monotonic_s()
-        if seen is None or now_s - self._began_s > GIVE_UP_S:
-            self._end(seen)
+        if seen is None:
+            self._end(None, 0)
             return None
         before = self._before
         acked = seen.acked_bytes - before.acked_bytes - before.waiting_bytes
         self._readings.append(Reading(now_s, acked, seen.segments - before.segments))
-        if acked >= self._sent_bytes:
-            self._end(seen)
+        if acked >= self._sent_bytes or self._call_over or now_s - self._began_s > GIVE_UP_S:
+            self._end(seen, acked)
             return None
         return self._wait_s(now_s, acked, seen)
 
@@ -75,12 +82,15 @@ class Watched:
             wait_s = max(wait_s, _ROUND_TRIP * seen.rtt_s - passed_s)
         return wait_s
 
-    def _end(self, seen: Progress | None) -> None:
+    def _end(self, seen: Progress | None, acked: int) -> None:
         if seen is not None:
+            self.whole = acked >= self._sent_bytes
             before = self._before
             self.segments = seen.segments - before.segments
             self.again = max(seen.again - before.again - (seen.needless - before.needless), 0)
-            self.result = transfer(self._readings, self._sent_bytes, self.again)
+            arrived = min(acked, self._sent_bytes)
+            if arrived >= LEAST_BYTES:
+                self.result = transfer(self._readings, arrived, self.again)
         self._readings = []
         self.over = True
 

@@ -111,7 +111,10 @@ class RuntimeMind:
         """A call has ended: the observer sees its latency, the shield its failure."""
         now_ms = self._now_ms()
         attempt = self._attempt.pop(call, None)
-        sending_ms = _sending_ms(self._watched.pop(call, None))
+        watched = self._watched.pop(call, None)
+        if watched is not None:
+            watched.call_over()
+        sending_ms = _sending_ms(watched)
         if attempt is not None:
             latency_ms = None
             if (
@@ -161,7 +164,7 @@ class RuntimeMind:
     def _tell_what_left(self) -> None:
         """Calls without an answer whose bytes have left: the link is free again."""
         for call, watched in self._watched.items():
-            if watched.result is not None:
+            if watched.result is not None and watched.whole:
                 self._observer.sent(self._attempt[call], (watched.result.left_s - self._began_s) * 1000)
 
     def _now_ms(self) -> float:
@@ -176,6 +179,6 @@ def _computing_ms(call: Call) -> float | None:
 
 def _sending_ms(watched: Watched | None) -> float | None:
     """What the transfer of a call took beyond one round trip, where that is known."""
-    if watched is None or watched.result is None or not watched.alone:
+    if watched is None or watched.result is None or not (watched.whole and watched.alone):
         return None
     return 1000 * watched.result.leaving_s
