@@ -17,6 +17,9 @@ from ..folding import divides_exactly, fold
 Floats = npt.NDArray[np.float32]
 
 ACTIVATION = "relu"  # a maximum costs a fifth of a tanh
+# Rows of a batch that are worked on at once: few enough that BLAS starts no threads. On a busy machine they wait for
+# each other, and 1600 rows at once took 14 ms where blocks take 0.4.
+ROWS = 128
 
 
 class RiskHead:
@@ -86,7 +89,7 @@ class RiskHead:
         """
         if observation.shape == self._mean.shape:
             return self.forward_one(observation).copy()
-        return self._forward_batch(observation).copy()
+        return self._forward_batch(observation)
 
     def forward_one(self, observation: Floats) -> Floats:
         """As `logits` of one observation (F,), unchecked, in a buffer that the next call writes over (P,)."""
@@ -104,25 +107,32 @@ class RiskHead:
             raise _input_error(
                 f"Observation: expected shape ({self.features},) or (B, {self.features}), got {observations.shape}."
             )
-        values, results, centred = self._batch_buffers(len(observations))
+        output = np.empty((len(observations), self.actions), dtype=np.float32)
         with np.errstate(invalid="ignore", over="ignore"):  # infinity becomes NaN, which the caller sees
-            np.subtract(observations, self._mean, out=centred)
-            if self._std is not None:
-                np.divide(centred, self._std, out=centred)
-            for matrix, result in zip(self._matrices, results, strict=True):
-                np.dot(values, matrix, out=result)
-                if result is not results[-1]:
-                    np.maximum(result, np.float32(0.0), out=result)
-                values = result
-        return values
+            for start in range(0, len(output), ROWS):
+                block = slice(start, start + ROWS)
+                self._forward_rows(observations[block], output[block])
+        return output
 
-    def _batch_buffers(self, batch: int) -> tuple[Floats, list[Floats], Floats]:
-        """Buffers of the last batch size: rollouts ask for the same size again and again."""
-        if batch not in self._buffers:
-            values = np.ones((batch, self.features + 1), dtype=np.float32)
-            results = [np.empty((batch, m.shape[1]), dtype=np.float32) for m in self._matrices]
-            self._buffers = {batch: (values, results, values[:, :-1])}
-        return self._buffers[batch]
+    def _forward_rows(self, observations: Floats, output: Floats) -> None:
+        values, results, centred = self._row_buffers(len(observations))
+        np.subtract(observations, self._mean, out=centred)
+        if self._std is not None:
+            np.divide(centred, self._std, out=centred)
+        for matrix, result in zip(self._matrices, results, strict=False):  # the last layer has no buffer
+            np.dot(values, matrix, out=result)
+            values = np.maximum(result, np.float32(0.0), out=result)
+        np.dot(values, self._matrices[-1], out=output)
+
+    def _row_buffers(self, rows: int) -> tuple[Floats, list[Floats], Floats]:
+        """Buffers for a block of rows: full blocks, and what is left over, come again and again."""
+        if rows not in self._buffers:
+            if len(self._buffers) > 1:
+                self._buffers.clear()
+            values = np.ones((rows, self.features + 1), dtype=np.float32)
+            results = [np.empty((rows, m.shape[1]), dtype=np.float32) for m in self._matrices[:-1]]
+            self._buffers[rows] = (values, results, values[:, :-1])
+        return self._buffers[rows]
 
 
 def check_arrays(arrays: Mapping[str, Floats], where: str = "Risk head") -> None:
