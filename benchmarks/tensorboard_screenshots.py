@@ -20,25 +20,20 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PAGES = {"charts": "custom_scalars", "pictures": "images", "settings": "hparams"}
-SIZE = {"width": 1280, "height": 900}
-START_S, DRAW_MS = 120, 4000
+# Page of TensorBoard -> its address, and the size of the window.
+PAGES = {
+    "charts": ("custom_scalars", 1330, 2860),
+    "pictures": ("images", 1330, 560),
+    "settings": ("hparams", 2100, 420),
+}
+START_S, DRAW_MS = 120, 8000
 
 
 @contextlib.contextmanager
 def tensorboard(runs: Path) -> Iterator[str]:
     """Serve a folder on the loopback address; yields the server's address."""
-    words = [
-        sys.executable,
-        "-m",
-        "tensorboard.main",
-        "--logdir",
-        str(runs),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-    ]
+    program = [sys.executable, "-m", "tensorboard.main"]
+    words = [*program, "--logdir", str(runs), "--host", "127.0.0.1", "--port", "0"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     try:
         yield _address(process)
@@ -58,9 +53,11 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 
 def picture(page: Page, address: str, tab: str, file: Path) -> None:
-    """One page of TensorBoard as a PNG."""
+    """One page of TensorBoard as a PNG, without the path of the folder on this machine."""
     page.goto(f"{address}?darkMode=false#{tab}", wait_until="networkidle")
     page.wait_for_timeout(DRAW_MS)
+    for place in page.locator("#data-location").all():
+        place.evaluate("element => element.remove()")
     page.screenshot(path=str(file))
     print(f"wrote {file}")
 
@@ -73,8 +70,8 @@ def main() -> None:
         raise SystemExit("no Chromium on this machine: apt-get install chromium")
     with tensorboard(runs) as address, sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-        for name, tab in PAGES.items():
-            page = chromium.new_page(viewport=SIZE)
+        for name, (tab, width, height) in PAGES.items():
+            page = chromium.new_page(viewport={"width": width, "height": height})
             picture(page, address, tab, out / f"tensorboard-{name}.png")
             page.close()
         chromium.close()
