@@ -31,17 +31,17 @@ def test_shipped_settings_are_complete(algo):
 
 def test_ppo_uses_the_measured_batches():
     settings, _ = load_training_config("ppo", "x", "x")
-    assert (settings.n_steps, settings.batch_size, settings.n_epochs) == (128, 2048, 4)
-    assert (settings.gamma, settings.gae_lambda) == (0.95, 0.9)
+    assert (settings.n_steps, settings.batch_size, settings.n_epochs) == (128, 512, 4)
+    assert (settings.gamma, settings.gae_lambda) == (0.9, 0.7)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("  gamma: ", "  gama: ", "default.gama: unknown key. Did you mean 'gamma'"),
-        ("  gamma: 0.95", "  gamma: 1.5", "default.gamma: must be < 1, got 1.5"),
+        ("  gamma: 0.9", "  gamma: 1.5", "default.gamma: must be < 1, got 1.5"),
         ("  n_epochs: 4", "  n_epochs: four", "default.n_epochs: must be a whole number"),
-        ("  batch_size: 2048", "  batch_size: 1000", "must divide num_envs x n_steps (8192)"),
+        ("  batch_size: 512", "  batch_size: 1000", "must divide num_envs x n_steps (8192)"),
         ("algorithm: ppo", "algorithm: dqn", "algorithm: must be 'ppo'"),
         ("\nscenarios:", "\nextra: 1\nscenarios:", "extra: unknown key"),
     ],
@@ -71,7 +71,7 @@ def test_scenario_goes_before_family_before_default(layered):
     for scenario, family, gamma, section in (
         ("site", "sites", 0.5, "site"),
         ("other", "sites", 0.25, "sites"),
-        ("other", "other", 0.95, "default"),
+        ("other", "other", 0.9, "default"),
     ):
         settings, found = load_training_config("ppo", scenario, family, file)
         assert (settings.gamma, found) == (gamma, section)

@@ -153,7 +153,7 @@ def test_dqn_resumes_with_its_replay_buffer(lab, site, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settings": {"gamma": 0.9}}, r"settings\.gamma: the run has 0\.95, now 0\.9"),
+        ({"settings": {"gamma": 0.7}}, r"settings\.gamma: the run has 0\.9, now 0\.7"),
         ({"seed": 6}, "seed: the run has 5, now 6"),
         ({"algo": "dqn"}, "algorithm: the run has 'ppo', now 'dqn'"),
     ],
