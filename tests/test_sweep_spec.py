@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import yaml
 
+from carbonpilot import cli
 from carbonpilot.agents.settings_file import nested, settings_text
 from carbonpilot.agents.sweep.folder import SweepFolder
 from carbonpilot.agents.sweep.spec import read_spec, seed_list, spec_of_options
@@ -180,3 +183,45 @@ def test_dotted_settings():
         nested({"a": 1, "a.b": 2})
     with pytest.raises(InputError, match="given twice"):
         nested({"a.b": 1, "a": 2})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sweep", "run", "--out", "x"], "Nothing to sweep: give a sweep file, or --scenario"),
+        (["sweep", "run", "--out", "x", "--scenario", "metro"], "give a sweep file, or --algo"),
+        (
+            ["sweep", "run", "s.yaml", "--out", "x", "--algo", "ppo", "--seeds", "0"],
+            "--algo, --seeds: the sweep",
+        ),
+        (["sweep", "run", "sewep.yaml", "--out", "x"], "There is no file sewep.yaml"),
+        (["sweep", "run", "--scenario", "metro", "--algo", "pop", "--out", "x"], "Did you mean 'ppo'"),
+        (
+            ["sweep", "run", "--scenario", "metro", "--algo", "ppo", "--seeds", "a", "--out", "x"],
+            "--seeds: expected",
+        ),
+        (["sweep", "report", "x"], "x holds no sweep"),
+        (["tune", "metro", "--out", "x.yaml"], "either --policy NAME (a rule, or 'all') or --algo"),
+        (["tune", "metro", "--out", "x.yaml", "--algo", "ppo", "--policy", "bandit"], "either --policy"),
+        (
+            ["tune", "metro", "--out", "x.yaml", "--policy", "bandit", "--space", "y"],
+            "--space has no meaning",
+        ),
+        (
+            ["tune", "metro", "--out", "x.yaml", "--algo", "ppo", "--sampler", "cem"],
+            "must be one of tpe, random",
+        ),
+        (
+            ["tune", "metro", "--out", "x.yaml", "--algo", "recurrent-ppo"],
+            "No search space is shipped",
+        ),
+    ],
+)
+def test_a_wrong_call_exits_with_2_and_starts_nothing(monkeypatch, capsys, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["carbonpilot", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []

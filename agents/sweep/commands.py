@@ -11,6 +11,7 @@ import typer
 from ...envs.options import JsonFile, Seed, Traces
 
 sweep_app = typer.Typer(no_args_is_help=True)
+STEPS, SEEDS = 500_000, "0-4"
 TABLE_WIDTH = 220  # columns that the results table needs
 
 
@@ -37,9 +38,11 @@ def run(
         list[str] | None, typer.Option(metavar="NAME", help="Without a file: may be given several times.")
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Without a file: requests to learn from.")
-    ] = 500_000,
-    seeds: Annotated[str, typer.Option(metavar="LIST", help="Without a file: 0,1,2 or 0-4.")] = "0-4",
+        int | None, typer.Option(min=1, metavar="N", help="Without a file: requests to learn from (500000).")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Without a file: 0,1,2 or 0-4 (the default).")
+    ] = None,
     traces: Traces = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Trainings at a time (default: one per CPU).")
@@ -66,14 +69,14 @@ def run(
     from .folder import SweepFolder
     from .spec import read_spec, spec_of_options
 
-    options = {"--scenario": scenario, "--algo": algo, "--traces": traces}
-    given = [name for name, value in options.items() if value]
+    options = {"--scenario": scenario, "--algo": algo, "--steps": steps, "--seeds": seeds, "--traces": traces}
+    given = [name for name, value in options.items() if value is not None]
     if file is not None and given:
         raise InputError(f"{', '.join(given)}: the sweep file says this already. Give either.")
     spec = (
         read_spec(file)
         if file is not None
-        else spec_of_options(scenario or (), algo or (), steps, seeds, traces)
+        else spec_of_options(scenario or (), algo or (), steps or STEPS, seeds or SEEDS, traces)
     )
     from .run import Sweep  # late: torch takes seconds to import
     from .trial import expand
