@@ -165,6 +165,11 @@ def make_card(algorithm: str, network: Network, origin: Origin) -> dict[str, Any
     scenario, table = origin.scenario, origin.table
     actions = [placement.name for placement in scenario.placements]
     expected, got = [len(table), len(actions)], [network.layers[0], network.layers[-1]]
+    if got[0] > expected[0] and got[0] % expected[0] == 0:
+        raise InputError(
+            f"The model sees the last {got[0] // expected[0]} observations (stack in its settings), a bundle decides "
+            "from one alone. Train with stack: 1 for the device."
+        )
     if expected != got:
         raise InputError(
             f"The model maps {got[0]} features to {got[1]} actions, scenario '{scenario.name}' has "

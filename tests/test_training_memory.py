@@ -80,7 +80,7 @@ def test_the_lstm_goes_on_as_sb3s_own_predict_does(site, recurrent):
 
 
 def test_what_has_a_memory_is_no_bundle(stacked, recurrent, tmp_path):
-    for run in (stacked, recurrent):
-        with pytest.raises(InputError):
+    for run, words in ((stacked, "the last 3 observations"), (recurrent, "with a memory")):
+        with pytest.raises(InputError, match=words):
             export_run(run, tmp_path / "bundle")
         assert not (tmp_path / "bundle").exists()
