@@ -20,6 +20,7 @@ from ..envs.simulator import Simulator
 from ..envs.tape import Part
 from . import provenance
 from .algorithms import rollout_steps
+from .compatibility import table_differences
 from .host_tracker import grid_intensity
 from .normalizer import measure
 from .risk.folder import read_risk, read_risk_for
@@ -29,6 +30,7 @@ from .teach.checks import check_teachable
 from .training_config import load_training_config
 from .training_settings import TrainingConfig
 
+TABLE = "table_sha256"
 # A moved trace folder is still the same run; its fingerprint tells whether the files are the same.
 _MAY_DIFFER = {"traces.folder", "section"}
 _NORMALIZER_BATCH = 64
@@ -69,7 +71,7 @@ class Plan:
             "family": self.scenario.family,
             "algorithm": self.algo,
             "section": self.section,
-            "table_sha256": build_table(self.scenario).sha256,
+            TABLE: build_table(self.scenario).sha256,
             "traces": traces,
             "settings": self.settings.model_dump(),
             **({} if self.risk is None else {"risk": risk_hashes(self.risk)}),
@@ -178,18 +180,27 @@ def _check_same(run: RunDir, plan: Plan) -> None:
     lines = [
         f"{key}: the run has {before.get(key)!r}, now {now.get(key)!r}"
         for key in differing
-        if key not in _MAY_DIFFER
+        if key not in _MAY_DIFFER and key != TABLE
     ]
-    if not lines and scenario_sha256(run.scenario) != scenario_sha256(plan.scenario):
+    if scenario_sha256(run.scenario) != scenario_sha256(plan.scenario):
         old, new = _flat(scenario_dict(run.scenario)), _flat(scenario_dict(plan.scenario))
         keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-        lines = [f"scenario {key}: the run has {old.get(key)!r}, now {new.get(key)!r}" for key in keys]
+        lines += [f"scenario {key}: the run has {old.get(key)!r}, now {new.get(key)!r}" for key in keys]
+    if TABLE in differing:
+        lines += _table_lines(run, plan)
     if lines:
         raise InputError(
             f"Run {run.path} was started with something else, so it cannot be resumed like this:\n  "
             + "\n  ".join(lines)
             + "\nGive the same command as at first, or train into a new folder."
         )
+
+
+def _table_lines(run: RunDir, plan: Plan) -> list[str]:
+    """How the observation table differs from the one that the run learned from."""
+    old, new = (build_table(scenario).records() for scenario in (run.scenario, plan.scenario))
+    words = table_differences(old, new) or ["it was built by another version of carbonpilot: train again"]
+    return [f"observation table: {word}" for word in words]
 
 
 def _flat(content: Any, path: str = "") -> dict[str, Any]:

@@ -175,6 +175,21 @@ def test_another_scenario_is_refused_by_key(lab, site, tmp_path):
         lab.train(changed, out, 2 * ROLLOUT, resume=True)
 
 
+def test_another_feature_table_is_refused(lab, site, tmp_path):
+    """By the features where the scenario changed them, in words where this version builds another table."""
+    out = tmp_path / "run"
+    lab.train(site, out, ROLLOUT)
+    slower = lab.site(tmp_path, slo="{latency_ms: 200, quantile: 0.95}")
+    with pytest.raises(
+        InputError, match=r"scenario slo\.latency_ms: (.|\n)*observation table: '.*_latency_ms' has"
+    ):
+        lab.train(slower, out, 2 * ROLLOUT, resume=True)
+    config = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(config.replace("table_sha256: ", "table_sha256: 0"))
+    with pytest.raises(InputError, match="observation table: it was built by another version"):
+        lab.train(site, out, 2 * ROLLOUT, resume=True)
+
+
 def test_resume_needs_a_run(lab, site, tmp_path):
     with pytest.raises(InputError, match="is not a run folder"):
         lab.train(site, tmp_path / "nowhere", ROLLOUT, resume=True)
