@@ -12,7 +12,7 @@ from .rollout import EpisodeRecord
 
 TAG = "episode/last_requests"
 SHARE = 0.01  # of a session's time that pictures may take; the last one is drawn in any case
-FIRST_S = 0.1  # what the first picture of a process takes, Pillow's import with it; later ones: what was measured
+FIRST_S = 0.1  # what the first picture takes, Pillow's import with it; later ones: what was measured
 
 
 class EpisodeImages:

@@ -181,9 +181,8 @@ def test_processes_find_the_same(swept, report):
 
 def test_agents_can_be_played_where_they_were_not_trained(swept, tmp_path):
     strict = tmp_path / "strict.yaml"
-    strict.write_text(
-        f"extends: {swept.parent / 'short-site.yaml'}\nname: strict\ndescription: For a test.\nslo: {{latency_ms: 120}}\n"
-    )
+    base = swept.parent / "short-site.yaml"
+    strict.write_text(f"extends: {base}\nname: strict\ndescription: For a test.\nslo: {{latency_ms: 120}}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(field_module, "field_names", lambda *_: ["always-local", "oracle-per-request"])
         (found,) = sweep_report(swept, 3, 0, on=[str(strict)])
