@@ -8,7 +8,7 @@ from carbonpilot.agents.algorithms import build_model
 from carbonpilot.agents.teach.frozen_actor import FrozenActor, actor_parameters
 from carbonpilot.agents.teach.learning import judged, learn
 from carbonpilot.agents.teach.lessons import Lessons, joined
-from carbonpilot.agents.teach.settings import FitConfig
+from carbonpilot.agents.teach.settings import FitConfig, StageConfig
 from carbonpilot.agents.teach.students import student_of
 from carbonpilot.agents.training_config import load_training_config
 from carbonpilot.agents.training_env import training_env
@@ -26,10 +26,13 @@ def one_thread():
         yield
 
 
-def fit_config(loss="regress", **changes):
-    values = {"loss": loss, "temperature": 0.3, "batch_size": 64, "learning_rate": 3e-3}
-    values |= {"value_coef": 0.5, "max_grad_norm": 1.0}
-    return FitConfig(**{**values, **changes})
+FIT = FitConfig(batch_size=64, value_coef=0.5, max_grad_norm=1.0, temperature=0.3)
+
+
+def stage(epochs, loss="regress"):
+    return StageConfig(
+        tapes=1, every=1, lookahead=0, epochs=epochs, loss=loss, learning_rate=3e-3, explore=0.0
+    )
 
 
 def made(scenario, algo, **changes):
@@ -72,9 +75,9 @@ def toy(features, seed, size=1500):
 )
 def test_separable_toy_is_learned(tiny_scenario, algo, loss):
     model, features = made(tiny_scenario(), algo)
-    student = student_of(model, features, fit_config(loss))
+    student = student_of(model, features, FIT)
     before, _ = judged(student, toy(features, 9))
-    fitted = learn(student, toy(features, 1), 1.0, 1.0, fit_config(loss), 20, np.random.default_rng(0))
+    fitted = learn(student, toy(features, 1), 1.0, 1.0, FIT, stage(20, loss), np.random.default_rng(0))
     agreement, regret_mg = judged(student, toy(features, 9))
     assert before < 0.8
     assert agreement > 0.95
@@ -90,12 +93,12 @@ def test_regression_learns_the_expected_cost_where_the_label_is_not_in_the_obser
     lessons = toy(features, 1)
     dear = np.random.default_rng(0).random(len(lessons)) < 0.1
     lessons.cost_mg[:] = np.stack([np.zeros(len(lessons)), np.where(dear, 5.0, -0.1)], axis=1)
-    student = student_of(model, features, fit_config())
-    learn(student, lessons, 1.0, 1.0, fit_config(), 5, np.random.default_rng(0))
+    student = student_of(model, features, FIT)
+    learn(student, lessons, 1.0, 1.0, FIT, stage(5), np.random.default_rng(0))
     assert (student.choose(lessons.observation, lessons.mask) == 0).mean() > 0.95
     model, _ = made(tiny_scenario(), "ppo")
-    student = student_of(model, features, fit_config("label"))
-    learn(student, lessons, 1.0, 1.0, fit_config("label"), 5, np.random.default_rng(0))
+    student = student_of(model, features, FIT)
+    learn(student, lessons, 1.0, 1.0, FIT, stage(5, "label"), np.random.default_rng(0))
     assert (student.choose(lessons.observation, lessons.mask) == 1).mean() > 0.95
 
 
@@ -106,8 +109,8 @@ def test_masked_placements_are_neither_labels_nor_choices(tiny_scenario, algo):
     lessons.mask[:, 1] = False
     lessons.cost_mg[:, 1] = -100.0  # tempting, and not there
     assert (lessons.label == 0).all()
-    student = student_of(model, features, fit_config())
-    fitted = learn(student, lessons, 1.0, 1.0, fit_config(), 1, np.random.default_rng(0))
+    student = student_of(model, features, FIT)
+    fitted = learn(student, lessons, 1.0, 1.0, FIT, stage(1), np.random.default_rng(0))
     assert np.isfinite(fitted.loss)
     assert (student.choose(lessons.observation, lessons.mask) == 0).all()
 
@@ -116,8 +119,8 @@ def test_critic_and_q_values_meet_the_discounted_rewards(tiny_scenario):
     lessons = toy(made(tiny_scenario(), "ppo")[1], 1)
     for algo in ("ppo", "dqn"):
         model, features = made(tiny_scenario(), algo)
-        student = student_of(model, features, fit_config())
-        learn(student, lessons, 2.0, 0.5, fit_config(), 30, np.random.default_rng(0))
+        student = student_of(model, features, FIT)
+        learn(student, lessons, 2.0, 0.5, FIT, stage(30), np.random.default_rng(0))
         with torch.no_grad():
             observation = torch.as_tensor(lessons.observation)
             if algo == "ppo":
@@ -134,12 +137,12 @@ def test_q_values_tell_placements_apart_by_their_costs(tiny_scenario):
     model, features = made(tiny_scenario(), "dqn")
     lessons = toy(features, 1)
     learn(
-        student_of(model, features, fit_config()),
+        student_of(model, features, FIT),
         lessons,
         2.0,
         0.5,
-        fit_config(),
-        40,
+        FIT,
+        stage(40),
         np.random.default_rng(0),
     )
     with torch.no_grad():
@@ -151,10 +154,10 @@ def test_q_values_tell_placements_apart_by_their_costs(tiny_scenario):
 def test_what_has_a_memory_is_refused(tiny_scenario):
     model, features = made(tiny_scenario(), "ppo", stack=2)
     with pytest.raises(InputError, match=r"teaches single observations .* `stack: 1`"):
-        student_of(model, features, fit_config())
+        student_of(model, features, FIT)
     model, features = made(tiny_scenario(), "recurrent-ppo")
     with pytest.raises(InputError, match="teaches single observations"):
-        student_of(model, features, fit_config())
+        student_of(model, features, FIT)
 
 
 def test_joined_lessons_keep_tapes_apart():

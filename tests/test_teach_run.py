@@ -16,21 +16,16 @@ from carbonpilot.agents.teach.table import stage_table
 from carbonpilot.agents.training_config import load_training_config
 from carbonpilot.envs.errors import CarbonPilotError, InputError
 
+LESSONS = {"tapes": 8, "every": 3, "lookahead": 2, "epochs": 2, "explore": 0.05, "learning_rate": 0.003}
 TEACHER = {
     "oracle": "oracle-budget",
     "miss_price": {
         "source": "oracle", "factor": 1.0, "lowest_mg": 1.0, "budget_gain": 1.0, "target_share": 0.7, "adapt": 0.5,
     },
-    "fit": {
-        "loss": "regress", "temperature": 0.3, "batch_size": 64, "learning_rate": 0.003, "value_coef": 0.5,
-        "max_grad_norm": 1.0,
-    },
+    "fit": {"batch_size": 64, "value_coef": 0.5, "max_grad_norm": 1.0, "temperature": 0.3},
     "stages": [
-        {"kind": "clone", "tapes": 8, "every": 3, "lookahead": 2, "epochs": 2, "explore": 0.05},
-        {
-            "kind": "dagger", "tapes": 8, "every": 3, "lookahead": 2, "epochs": 2, "explore": 0.05, "rounds": 2,
-            "kept_rounds": 2, "follow": "learner",
-        },
+        {"kind": "clone", "loss": "regress", **LESSONS},
+        {"kind": "dagger", "loss": "cost", "rounds": 2, "kept_rounds": 2, "follow": "learner", **LESSONS},
     ],
     "held_back": 8,
     "actor_frozen_steps": 256,

@@ -11,7 +11,9 @@ from ...envs.outcome import Outcome
 from ...envs.schema import Scenario
 from .settings import MissPriceConfig
 
-STEEPEST = 1.5  # assumed: the budget makes a miss at most exp(1.5) = 4.5 times as dear or as cheap
+STEEPEST = (
+    3.0  # assumed, as `agents.training_env`: a budget makes a miss at most 20 times as dear or as cheap
+)
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]

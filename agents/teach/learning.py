@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .lessons import Lessons
-from .settings import FitConfig
+from .settings import FitConfig, StageConfig
 from .students import LEAST_SPREAD_MG, Batch, Student
 
 END_SHARE = 0.1  # of the learning rate that is left at the end of a fit
@@ -38,7 +38,7 @@ def learn(
     carbon_per_mg: float,
     scale: float,
     fit: FitConfig,
-    epochs: int,
+    stage: StageConfig,
     rng: np.random.Generator,
 ) -> Fitted:
     """Teach a model some lessons.
@@ -48,26 +48,26 @@ def learn(
         lessons: whole tapes; the last of them are only used to measure.
         carbon_per_mg: weight of carbon in the reward, which turns costs into Q values.
         scale: of the reward as the agent sees it.
-        fit: how to learn.
-        epochs: times that each lesson is learned.
+        fit: how to learn in all stages.
+        stage: how to learn in this one.
         rng: shuffles.
     """
     taught, held_out = lessons.split(HELD_OUT)
     arrays = _arrays(taught, carbon_per_mg * scale, scale)
     arrays["value"] = student.value_targets(arrays["value"])
     size = min(fit.batch_size, len(taught))
-    steps = max(len(taught) // size, 1) * epochs
-    optimizer = torch.optim.Adam(student.parameters(), lr=fit.learning_rate)
+    steps = max(len(taught) // size, 1) * stage.epochs
+    optimizer = torch.optim.Adam(student.parameters(), lr=stage.learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, END_SHARE, steps)
     student.model.policy.set_training_mode(True)
     losses: list[float] = []
-    for _ in range(epochs):
+    for _ in range(stage.epochs):
         losses.clear()
         order = rng.permutation(len(taught))
         for first in range(0, len(taught) - size + 1, size):
             rows = order[first : first + size]
             batch = Batch({name: array[rows] for name, array in arrays.items()}, student.model.device)
-            loss = student.loss(batch)
+            loss = student.loss(batch, stage.loss)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(list(student.parameters()), fit.max_grad_norm)

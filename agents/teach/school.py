@@ -21,7 +21,7 @@ from .costs import MissPrice
 from .hindsight import Hindsight, hindsight
 from .learning import Fitted, learn
 from .lessons import Collected, Collector, Lessons, joined
-from .settings import CloneStage, DaggerStage, TeacherConfig
+from .settings import CloneStage, DaggerStage, StageConfig, TeacherConfig
 from .stage_book import RL, StageBook
 from .students import Student, student_of
 from .tapes import TeachingTapes
@@ -122,7 +122,7 @@ class School:
             rng = np.random.default_rng(np.random.SeedSequence([self._plan.seed, number, r]))
             collected = self._collect(student, stage, rng)
             parts = [*parts, collected.lessons][-getattr(stage, "kept_rounds", 1) :]
-            fitted = self._learn(student, parts, stage.epochs, rng)
+            fitted = self._learn(student, parts, stage, rng)
             self._note(collected, fitted)
             if isinstance(stage, DaggerStage):
                 self._price.adapt(collected.miss_rate, self._plan.scenario.slo.quantile)
@@ -157,9 +157,11 @@ class School:
         dual = None if known is None else known.dual_mg
         return self._collector.collect(tape, act, label, dual, stage.every, stage.explore, rng)
 
-    def _learn(self, student: Student, parts: list[Lessons], epochs: int, rng: np.random.Generator) -> Fitted:
+    def _learn(
+        self, student: Student, parts: list[Lessons], stage: StageConfig, rng: np.random.Generator
+    ) -> Fitted:
         settings, weight = self._plan.settings, self._plan.scenario.reward.carbon_per_mg
-        return learn(student, joined(parts), weight, settings.reward_scale, self._teacher.fit, epochs, rng)
+        return learn(student, joined(parts), weight, settings.reward_scale, self._teacher.fit, stage, rng)
 
     def _note(self, collected: Collected, fitted: Fitted) -> None:
         values = {

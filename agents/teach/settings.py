@@ -9,6 +9,7 @@ from pydantic import Field
 from ...envs.schema_base import Fraction, NonNegative, Positive, Strict
 
 Count = Annotated[int, Field(ge=1)]
+LossName = Literal["regress", "cost", "label"]
 OracleName = Literal["oracle-per-request", "oracle-warm-radio", "oracle-budget", "oracle-coupled"]
 
 
@@ -36,27 +37,20 @@ class MissPriceConfig(Strict):
 
 
 class FitConfig(Strict):
-    """How lessons are learned.
+    """How lessons are learned, in all stages.
 
     Attributes:
-        loss: of an actor. "regress": its logits predict the costs, which teaches from any start and is right also where
-            the cheapest placement cannot be told from the observation; "cost": the cost expected under its own
-            probabilities, which refines an actor that is good already; "label": cross-entropy with the cheapest
-            placement. Q-networks always regress.
-        temperature: of "regress": cost, in mean spreads of a lesson's costs, that makes one placement e times as likely
-            as another.
         batch_size: lessons of one gradient step.
-        learning_rate: step size of Adam at a stage's start; it falls linearly to a tenth.
         value_coef: weight of the critic's squared error beside the actor's loss.
-        max_grad_norm: bound of the gradient's norm.
+        max_grad_norm: bound of the gradient's norm, of actor and critic together.
+        temperature: of the loss "regress": cost, in mean spreads of a lesson's costs, that makes one placement e times
+            as likely as another.
     """
 
-    loss: Literal["regress", "cost", "label"]
-    temperature: Positive
     batch_size: Count
-    learning_rate: Positive
     value_coef: NonNegative
     max_grad_norm: Positive
+    temperature: Positive
 
 
 class StageConfig(Strict):
@@ -67,6 +61,11 @@ class StageConfig(Strict):
         every: every so many requests one gets a label; the others are only played.
         lookahead: requests after it whose costs belong to a label; 0: the request's own outcome alone.
         epochs: times that each lesson is learned (in each round).
+        loss: of an actor. "regress": its logits predict the costs, which teaches from any start and is right also where
+            the cheapest placement cannot be told from the observation; "cost": the cost expected under its own
+            probabilities, which refines an actor that is good already; "label": cross-entropy with the cheapest
+            placement. Q-networks always regress.
+        learning_rate: step size of Adam at a round's start; it falls linearly to a tenth.
         explore: share of random placements while lessons are collected.
     """
 
@@ -74,6 +73,8 @@ class StageConfig(Strict):
     every: Count
     lookahead: Annotated[int, Field(ge=0)]
     epochs: Count
+    loss: LossName
+    learning_rate: Positive
     explore: Fraction
 
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from ...envs.errors import InputError
 from ..value_scaling import ScaledValue
-from .settings import FitConfig
+from .settings import FitConfig, LossName
 
 F32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -50,8 +50,8 @@ class Student(ABC):
         """Logits or Q values (B, P); the highest is chosen."""
 
     @abstractmethod
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """What a gradient step lessens."""
+    def loss(self, batch: Batch, name: LossName) -> torch.Tensor:
+        """What a gradient step lessens, ``name`` for an actor."""
 
     def value_targets(self, values: F32) -> F32:
         """Values to learn for discounted scaled rewards (S,)."""
@@ -100,9 +100,9 @@ class ActorStudent(Student):
         """Log-probabilities without a mask (B, P)."""
         return self.model.policy.get_distribution(observation).distribution.logits
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """Loss of the actor (`FitConfig.loss`) plus the critic's squared error."""
-        actor = _ACTOR_LOSSES[self._fit.loss](self.scores(batch.observation), batch, self._fit)
+    def loss(self, batch: Batch, name: LossName) -> torch.Tensor:
+        """Loss of the actor plus the critic's squared error."""
+        actor = _ACTOR_LOSSES[name](self.scores(batch.observation), batch, self._fit)
         if self._fit.value_coef == 0.0:
             return actor
         value = self.model.policy.predict_values(batch.observation).flatten()
@@ -154,7 +154,7 @@ class QStudent(Student):
         outputs = self._network()(observation)
         return outputs.mean(dim=1) if outputs.dim() == 3 else outputs
 
-    def loss(self, batch: Batch) -> torch.Tensor:
+    def loss(self, batch: Batch, name: LossName) -> torch.Tensor:
         """Huber loss of the Q values of all allowed placements; of all quantiles alike."""
         outputs = self._network()(batch.observation)
         if outputs.dim() == 2:
