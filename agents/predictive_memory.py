@@ -15,7 +15,8 @@ class AnswerMemory:
     """Residuals (answered minus believed latency, ms) per node and per link, and overdue requests.
 
     The device notes what it believed when it sent a request. Telemetry shows the last answer of each node and the
-    age of its unanswered request; both belong to the last request that was sent there, so no matching is needed.
+    age of its unanswered request; both belong to the first request that was sent
+    there since the last answer, so no matching is needed.
 
     Attributes:
         node_residual_ms: last residual of each placement's node (P, B); zero before the first answer.
@@ -73,7 +74,9 @@ class AnswerMemory:
 
     def note(self, choice: npt.NDArray[np.int64], believed_ms: Floats) -> None:
         """Remember what was believed of the chosen placements (B,); ``believed_ms`` is (P, B)."""
-        sent = self._same_node[choice].T & self._remote
+        sent = (
+            self._same_node[choice].T & self._remote & ~self._pending
+        )  # an older one is followed to its end
         episodes = np.arange(len(choice))
         np.copyto(self._believed_ms, believed_ms[choice, episodes], where=sent)
         self._pending |= sent

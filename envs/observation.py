@@ -126,7 +126,7 @@ def build_table(scenario: Scenario) -> ObservationTable:
         add(f"{link}_backlog_ms", "ms", 0, 4 * slo, slo, meaning, request)
     add("device_backlog_ms", "ms", 0, 4 * slo, slo, "believed time until the device is done", request)
     for node in scenario.nodes:
-        meaning = f"age of the unanswered request at {node}"
+        meaning = f"age of the oldest unanswered request at {node}"
         add(f"{node}_outstanding_ms", "ms", 0, 4 * slo, slo, meaning, request)
     for node in scenario.nodes:
         add(f"{node}_last_latency_ms", "ms", 0, 4 * slo, slo, f"latency of {node}'s last answer", request)

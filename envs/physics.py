@@ -148,7 +148,6 @@ def commit(
     if p.remote == 1:
         link = links[b, p.link]
         link.free_ms = s.sent_ms
-        node.pending_mbps = _sent_mbps(s.payload_kb, s.upload_ms + s.recovery_ms)
         _believe_sending(link, now, s.payload_kb, worlds[b, site.row_believed_rate + p.link])
     else:
         e.device_free_ms = device_done
@@ -159,7 +158,10 @@ def commit(
     servers[b, server] = own_work
     node.position_ms = max(s.arrival_ms, node.position_ms)
     node.connection = s.connection
-    node.done_ms, node.pending_ms, node.expected_ms = now + latency, latency, expected_ms
+    # An unanswered request is followed to its end; of those sent meanwhile nothing is noted.
+    if node.done_ms <= now:
+        node.done_ms, node.pending_ms, node.expected_ms = now + latency, latency, expected_ms
+        node.pending_mbps = _sent_mbps(s.payload_kb, s.upload_ms + s.recovery_ms)
     e.tail_until_ms = s.tail_until_ms
     # A miss is known when the answer comes or the deadline passes, whichever is first.
     known_at[e.n, b] = now + min(latency, site.slo_ms)

@@ -126,7 +126,7 @@ class Episode:
         result = simulator.step([placement])
         p = simulator.constants.placements[placement]
         latency_ms, missed = float(result.outcome.latency_ms[0]), bool(result.outcome.missed[0])
-        done_ms = float(state.nodes.done_ms[0, p.node])
+        done_ms = now_ms + latency_ms
         sending_ms, service_ms = None, None
         if p.remote:
             sending_ms = float(result.outcome.upload_ms[0]) + float(result.outcome.recovery_ms[0])

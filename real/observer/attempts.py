@@ -48,7 +48,7 @@ class Attempts:
         links: the records of the links (L,).
         nodes: those of the nodes, by (0, number); `node_list` has the same by number (K,), which is read faster.
         device: the newest requests on the device, a ring of `COMPUTING`.
-        unanswered: the newest attempt at each node, while it is unanswered.
+        unanswered: the attempt at each node that is followed, the first since the last answer.
         link_of: number of each placement's link (P,); None on the device.
     """
 
@@ -94,7 +94,7 @@ class Attempts:
             link.free_ms = math.inf
             if self._site.radio > 0.0:
                 e.tail_until_ms, self._tail_of = math.inf, attempt
-        self.unanswered[attempt.node] = attempt
+        self.unanswered.setdefault(attempt.node, attempt)
         return attempt
 
     def sent(self, attempt: Attempt, now_ms: float) -> None:
