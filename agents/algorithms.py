@@ -17,7 +17,7 @@ from ..envs.errors import InputError
 from ..envs.schema import Scenario
 from .masked_replay import MaskedReplay
 from .network_parts import network_parts
-from .q_learning import MaskedQLearner, VectorDQN, VectorQRDQN
+from .q_learning import MaskedQLearner, VectorDQN, VectorQRDQN, spread_evenly
 from .risk.folder import Risk
 from .risk_parts import risk_parts
 from .run_dir import MODEL_FILE, Checkpoint
@@ -92,7 +92,9 @@ def build_model(
     own = _ppo_options(settings) if isinstance(settings, PpoConfig) else _q_options(cast(QConfig, settings))
     model = MODELS[algo](**common, **own)
     if isinstance(settings, QConfig):
-        cast(MaskedQLearner, model).double = settings.double
+        learner = cast(MaskedQLearner, model)
+        learner.double = settings.double
+        learner.greedy = spread_evenly(settings.greedy_share, settings.num_envs)
     return model
 
 

@@ -13,8 +13,8 @@ from .constraint import PidLagrangian
 class ConstraintCallback(BaseCallback):
     """Feeds the controller with the requests that the policy itself has placed.
 
-    Random placements of an exploring Q-learner do not count: their misses say nothing about the policy, and at the
-    start of a run, when all are random, they would drive the multiplier to its bound.
+    Of a Q-learner only the environments count that never explore: misses of random placements say nothing about the
+    policy, and at the start of a run, when all are random, they would drive the multiplier to its bound.
     """
 
     def __init__(self, constraint: PidLagrangian) -> None:
@@ -24,9 +24,9 @@ class ConstraintCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         env: Any = self.training_env
-        chosen = ~getattr(self.model, "explored", np.zeros(env.num_envs, dtype=bool))
-        missed = env.missed & chosen
-        self._constraint.count(int(missed.sum()), float(env.weights[missed].sum()), int(chosen.sum()))
+        counted = getattr(self.model, "representative", np.ones(env.num_envs, dtype=bool))
+        missed = env.missed & counted
+        self._constraint.count(int(missed.sum()), float(env.weights[missed].sum()), int(counted.sum()))
         return True
 
     def _on_rollout_end(self) -> None:

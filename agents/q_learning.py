@@ -22,17 +22,20 @@ class MaskedQLearner(OffPolicyAlgorithm):
     """What DQN and QR-DQN share here.
 
     SB3's own ``predict`` tosses one coin for the whole batch: with 64 environments all of them would take a
-    random placement in the same step and none in the next. Here each environment explores by itself, and
-    neither the random nor the greedy placement, nor the best next one of a target, is ever a forbidden one.
+    random placement in the same step and none in the next. Here each environment explores by itself, some never
+    do, and neither the random nor the greedy placement, nor the best next one of a target, is ever a forbidden one.
 
     Attributes:
         double: the online network chooses the next placement, the target network judges it.
-        explored: whether the last placement of each environment was random (B,).
+        greedy: environments that never explore (B,). Now and then a random placement brings news of a node that the
+            policy itself would not have asked, so only they show where the policy gets to without.
+        representative: whether the last placement of each environment tells of the policy that is learned (B,).
     """
 
     exploration_rate: float
     double = False
-    explored: npt.NDArray[np.bool_] = np.zeros(0, dtype=bool)
+    greedy: Mask = np.zeros(0, dtype=bool)
+    representative: Mask = np.zeros(0, dtype=bool)
 
     def action_values(self, observation: torch.Tensor, target: bool = False) -> torch.Tensor:
         """Q values (B, P) of the online or the target network."""
@@ -62,8 +65,10 @@ class MaskedQLearner(OffPolicyAlgorithm):
         action = np.where(allowed, values, -np.inf).argmax(axis=1)
         if not deterministic:
             explore = np.random.rand(len(action)) < self.exploration_rate  # noqa: NPY002 (SB3 seeds it)
+            never = self.greedy if len(self.greedy) == len(action) else np.zeros(len(action), dtype=bool)
+            explore &= ~never
             action = np.where(explore, random_allowed(allowed), action)
-            self.explored = explore
+            self.representative = never if never.any() else ~explore
         return (action[0] if single else action), state
 
     def _sample_action(
@@ -72,7 +77,7 @@ class MaskedQLearner(OffPolicyAlgorithm):
         """The next placements, random until learning starts."""
         allowed = self._masks()
         if self.num_timesteps < learning_starts:
-            self.explored = np.ones(n_envs, dtype=bool)
+            self.representative = np.zeros(n_envs, dtype=bool)
             action = random_allowed(allowed)
         else:
             action, _ = self.predict(cast(np.ndarray, self._last_obs), action_masks=allowed)
@@ -156,6 +161,12 @@ class VectorQRDQN(MaskedQLearner, QRDQN):
     def _loss(self, drawn: MaskedSamples) -> torch.Tensor:
         present = _of_action(self.quantile_net(drawn.observations), drawn.actions.long())
         return quantile_huber_loss(present, self.targets(drawn), sum_over_quantiles=True)
+
+
+def spread_evenly(share: float, count: int) -> Mask:
+    """Mark a share of ``count`` environments (B,), as evenly spread as can be."""
+    marks = np.floor(np.arange(count + 1) * share + 1e-9)
+    return np.diff(marks) > 0
 
 
 def random_allowed(allowed: Mask) -> npt.NDArray[np.int64]:

@@ -117,9 +117,9 @@ class TrainingSession:
 
     @property
     def _log_interval(self) -> int:
-        """Every rollout of PPO; for the Q-learners, which count episodes, one of each environment."""
+        """Every rollout of PPO; for the Q-learners, which count episodes, every eighth part of a batch's."""
         settings = self._plan.settings
-        return 1 if isinstance(settings, PpoConfig) else settings.num_envs
+        return 1 if isinstance(settings, PpoConfig) else max(1, settings.num_envs // 8)
 
     def _finish(self, model: BaseAlgorithm, evaluate: Evaluate, teaching: Teaching) -> None:
         """Save the last state, score it, and only then call the run finished."""

@@ -30,7 +30,8 @@ class ConstraintConfig(Strict):
         highest: ... and the other one; the integral is held between them too.
         smoothing: weight of the earlier windows in the measured share.
         error_limit: bound of the error, so that one bad window cannot wind the multiplier up.
-        update_steps: requests of one window; the multiplier moves at its end.
+        update_steps: requests of one window; the multiplier moves at its end. Of a Q-learner only those count that
+            were placed in the environments that never explore.
         budget_gain: a miss counts exp(gain x (budget spent - progress)), for the target as for its price, so that
             misses shall lie where an episode can afford them; 0: each counts the same.
     """
@@ -147,7 +148,8 @@ class QConfig(TrainingConfig):
         learning_starts: requests placed at random before the first gradient step.
         target_update_steps: environment steps between copies to the target network.
         exploration_share: share of the training over which epsilon falls to ``exploration_final``.
-        exploration_final: share of random placements after that.
+        exploration_final: share of random placements after that, in the environments that explore.
+        greedy_share: share of the environments that never explore; they alone count for the constraint.
         double: the online network chooses the next placement, the target network judges it.
     """
 
@@ -157,6 +159,7 @@ class QConfig(TrainingConfig):
     target_update_steps: Count
     exploration_share: Annotated[float, Field(gt=0, le=1)]
     exploration_final: Fraction
+    greedy_share: Fraction
     double: bool
 
     @model_validator(mode="after")

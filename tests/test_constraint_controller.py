@@ -164,7 +164,7 @@ def test_wrong_settings_are_named(change, message):
 
 def test_misses_that_an_episode_cannot_afford_weigh_more():
     """Two windows with the same share of misses: the one whose misses lie in bad episodes is the dearer one."""
-    even, uneven = PidLagrangian(settings(), SLO), PidLagrangian(settings(), SLO)
+    even, uneven = (PidLagrangian(settings(target_share=0.7), SLO) for _ in range(2))
     for _ in range(5):
         even.count(35, 35.0, WINDOW)
         uneven.count(35, 90.0, WINDOW)

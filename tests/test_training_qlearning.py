@@ -9,7 +9,7 @@ from torch import nn
 
 from carbonpilot.agents.dueling import DuelingHead, DuelingNetwork, DuelingPolicy
 from carbonpilot.agents.masked_replay import MaskedReplay, MaskedSamples
-from carbonpilot.agents.q_learning import VectorDQN, VectorQRDQN, random_allowed
+from carbonpilot.agents.q_learning import VectorDQN, VectorQRDQN, random_allowed, spread_evenly
 from carbonpilot.agents.sb3_weights import extract_network, sb3_outputs
 from carbonpilot.envs.sb3_vec_env import make_sb3_env
 
@@ -125,3 +125,32 @@ def test_random_placements_are_allowed_and_equally_likely():
     counts = np.bincount(random_allowed(allowed), minlength=4)
     assert counts[1] == 0
     np.testing.assert_allclose(counts[[0, 2, 3]] / 9000, 1 / 3, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "marked"), [(0.5, 8, 4), (0.25, 8, 2), (0.0, 5, 0), (1.0, 5, 5), (0.1, 4, 0)]
+)
+def test_greedy_environments_are_spread_evenly(share, count, marked):
+    marks = spread_evenly(share, count)
+    assert (len(marks), marks.sum()) == (count, marked)
+    if 0 < marked < count:
+        assert len(set(np.diff(np.flatnonzero(marks)))) == 1
+
+
+def test_greedy_environments_never_explore_and_alone_count(lab, tmp_path):
+    env = make_sb3_env(lab.site(tmp_path), 32, seed=0)
+    model = VectorDQN("MlpPolicy", env, seed=0, device="cpu", buffer_size=64, target_update_interval=64)
+    observation = env.reset()
+    best, _ = model.predict(observation, deterministic=True)
+    model.greedy, model.exploration_rate, model._last_obs = spread_evenly(0.25, 32), 1.0, observation
+    placed = np.array([model._sample_action(learning_starts=0, n_envs=32)[0] for _ in range(30)])
+    assert (placed[:, model.greedy] == best[model.greedy]).all()
+    assert (placed[:, ~model.greedy] != best[~model.greedy]).mean() > 0.6
+    np.testing.assert_array_equal(model.representative, model.greedy)
+    model._sample_action(learning_starts=10, n_envs=32)
+    assert not model.representative.any(), "before learning starts all are random"
+    model.greedy = np.zeros(32, dtype=bool)
+    model.exploration_rate = 0.5
+    chosen = model._sample_action(learning_starts=0, n_envs=32)[0]
+    assert (chosen[model.representative] == best[model.representative]).all()
+    assert 0 < model.representative.sum() < 32
