@@ -14,6 +14,7 @@ import typer
 from .agents import commands as agent_commands
 from .agents import model_commands, reproduce_commands
 from .agents.pareto_command import pareto
+from .agents.risk.commands import risk_app
 from .agents.shift_command import shift
 from .agents.sweep.commands import sweep_app
 from .agents.tune_command import tune
@@ -49,6 +50,7 @@ app.add_typer(reproduce_app, name="reproduce", help="Tables of the papers, their
 reproduce_app.command("khan")(reproduce_commands.khan)
 reproduce_app.command("carbonedge")(reproduce_commands.carbonedge)
 reproduce_app.command("ng")(reproduce_commands.ng)
+app.add_typer(risk_app, name="risk")
 app.add_typer(sweep_app, name="sweep")
 app.add_typer(model_commands.models_app, name="models")
 app.add_typer(traces_app, name="traces", help="Check and summarise trace files, fit the generators to them.")

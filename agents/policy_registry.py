@@ -14,6 +14,8 @@ from ..oracle.solvers import BUDGET, COUPLED, ORACLES, make_oracle
 from . import carbonedge_policy
 from .baselines import RandomPlacement, RoundRobin, make_policy, static_names
 from .policy import Policy
+from .risk import policy as learned_risk
+from .risk.folder import is_risk_folder
 from .rule_parameters import RULE_NAMES, TunedRules, make_rule, tunable_rules, tuned_rules
 from .shield import ShieldedPolicy
 
@@ -48,7 +50,8 @@ def resolve(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Policy:
 def default_policies(scenario: Scenario, tuned: TunedRules | None = None) -> list[str]:
     """Every static placement of the scenario, every rule, every scheduler of a paper, every oracle but the slow one.
 
-    A scheduler plays with its paper's parameters, and once more as ``NAME-tuned`` where there are tuned ones.
+    So does `learned-risk`, where a risk head is shipped. A scheduler plays with its paper's parameters, and once more as
+    ``NAME-tuned`` where there are tuned ones.
     """
     found = (tuned or tuned_rules(scenario)).parameters
     schedulers = [f"{name}{TUNED_END}" for name in found if name not in RULE_NAMES]
@@ -56,6 +59,7 @@ def default_policies(scenario: Scenario, tuned: TunedRules | None = None) -> lis
         *static_names(scenario),
         *_UNTUNABLE,
         *tunable_rules(),
+        *([learned_risk.NAME] if learned_risk.is_shipped(scenario) else []),
         *schedulers,
         *oracle_names(scenario),
         BUDGET,
@@ -94,7 +98,8 @@ def contestant(
 
     Args:
         name_or_dir: a baseline, rule, scheduler or oracle (`oracle` for the strongest, which takes seconds a tape), a
-            run folder or a bundle folder; any of them with ``+shield`` at the end plays under the shield.
+            run folder, a bundle folder or a risk folder; any of them with ``+shield`` at its end plays under the
+            shield.
         scenario: the site it shall decide for; a bundle or run made for another family is refused.
         seed: for policies that draw.
         tuned: parameters of the rules; None: those that are shipped for the scenario.
@@ -113,6 +118,9 @@ def contestant(
         return Contestant(name_or_dir, "rule", make_policy(name_or_dir, scenario, seed))
     if name_or_dir.removesuffix(TUNED_END) in tunable_rules():
         return Contestant(name_or_dir, "rule", _rule(name_or_dir, scenario, tuned or tuned_rules(scenario)))
+    if name_or_dir == learned_risk.NAME:
+        folder = learned_risk.shipped_folder(scenario)
+        return Contestant(learned_risk.NAME, "learned", learned_risk.shipped(scenario), folder)
     if name_or_dir in carbonedge_policy.VARIANTS:
         return Contestant(name_or_dir, "rule", carbonedge_policy.make(name_or_dir, scenario))
     path = Path(name_or_dir)
@@ -155,9 +163,12 @@ def _from_folder(path: Path, scenario: Scenario) -> Policy:
         return _bundle(path, scenario)
     if (path / "config.yaml").is_file():
         return _run(path, scenario)
+    if is_risk_folder(path):
+        return learned_risk.LearnedRisk.load(path, scenario)
     raise InputError(
         f"{path} is neither a bundle (a folder with card.json, made by `carbonpilot export`) nor a run "
-        "(a folder with config.yaml, made by `carbonpilot train`)."
+        "(a folder with config.yaml, made by `carbonpilot train`), nor a risk head with its price (a folder with "
+        "price.json, made by `carbonpilot risk train`)."
     )
 
 
@@ -179,7 +190,9 @@ def _run(path: Path, scenario: Scenario) -> Policy:
 
 def _unknown(given: str, scenario: Scenario) -> InputError:
     known = list(
-        dict.fromkeys([*default_policies(scenario), *ORACLES, *carbonedge_policy.VARIANTS, "oracle"])
+        dict.fromkeys(
+            [*default_policies(scenario), learned_risk.NAME, *ORACLES, *carbonedge_policy.VARIANTS, "oracle"]
+        )
     )
     if Path(given).is_file():
         return InputError(f"'{given}' is a file. Expected the folder of a run or a bundle that holds it.")

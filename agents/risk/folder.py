@@ -43,7 +43,8 @@ class RiskCard(Strict):
         scenario, scenario_sha256, family: what the head was trained and the price tuned on.
         actions: placements, in the order of the logits.
         price: by name, see `parameters.EVERY`.
-        calibration: by placement, see `calibration.py`.
+        caution: ``slope`` and ``shift`` that the device's calibrated logits have gone through (`parameters.CAUTION`).
+        calibration: by placement, see `calibration.py`; of the device before that.
         training: what making it cost and gave, stage by stage.
         files: SHA-256 of the other files.
     """
@@ -56,6 +57,7 @@ class RiskCard(Strict):
     family: str
     actions: list[str]
     price: dict[str, float]
+    caution: dict[str, float] = {"slope": 1.0, "shift": 0.0}  # noqa: RUF012 (a record's default is copied)
     calibration: dict[str, Any]
     training: dict[str, Any]
     files: dict[str, str]

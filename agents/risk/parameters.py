@@ -28,6 +28,12 @@ PRICE: tuple[Tunable, ...] = (
         meaning="utilisation over which the heat price rises to its full value",
     ),
 )
+# Of the device's logits, searched with the price, then folded into the head (`caution`). A miss there is not the only
+# one: an image that comes late keeps the device busy for those behind it, so its risk counts for more than its own.
+CAUTION: tuple[Tunable, ...] = (
+    Tunable("local_slope", 0.5, 10, 2.0, log=True, meaning="on the device's log-odds of a miss"),
+    Tunable("local_shift", -3, 10, 2.0, meaning="added to them"),
+)
 # Not searched: what the operator's dial means (`envs/dial.py`). A folder keeps the numbers that it was made with.
 _DIAL = load_dial()
 DIAL: tuple[Tunable, ...] = (
@@ -70,3 +76,10 @@ def complete_price(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     given = dict(parameters or {})
     check_parameters("price", EVERY, given)
     return {**default_price(), **given}
+
+
+def without_caution(parameters: Mapping[str, float]) -> tuple[dict[str, float], tuple[float, float]]:
+    """A price without the numbers of `CAUTION`, and these: slope and shift."""
+    names = [t.name for t in CAUTION]
+    slope, shift = (float(parameters[name]) for name in names)
+    return {key: value for key, value in parameters.items() if key not in names}, (slope, shift)

@@ -13,9 +13,10 @@ import numpy as np
 from ...envs.errors import InputError
 from ...envs.observation import build_table
 from ...envs.schema import Scenario
-from ..baselines import Choice, Mask, Observation
+from ..baselines import LOCAL_INDEX, Choice, Mask, Observation
 from .folder import HEAD_FILE, MAKE, Arrays, is_risk_folder, read_risk_for
 from .head import RiskHead
+from .parameters import CAUTION
 from .price import Price
 
 NAME = "learned-risk"
@@ -33,7 +34,9 @@ class LearnedRisk:
 
     knows_dial = True
 
-    def __init__(self, scenario: Scenario, head: RiskHead, price: Price, name: str = NAME) -> None:
+    def __init__(
+        self, scenario: Scenario, head: RiskHead | CautiousHead, price: Price, name: str = NAME
+    ) -> None:
         """Put both together; ``load`` and ``shipped`` are the usual ways in."""
         self.name, self.head, self.price = name, head, price
         self._scenario = scenario
@@ -75,15 +78,36 @@ class LearnedRisk:
         return InputError(f"Observation: expected finite features, got {what}.")
 
 
+class CautiousHead:
+    """A head whose logits of the device are a line through what it says, another one for each episode of a batch."""
+
+    def __init__(self, head: RiskHead, slope: Any, shift: Any) -> None:
+        """Slope and shift are numbers or (B,)."""
+        self._head, self._slope, self._shift = head, slope, shift
+
+    def logits(self, observation: Observation) -> Any:
+        """As `RiskHead.logits`."""
+        logits = self._head.logits(observation)
+        logits[..., LOCAL_INDEX] = logits[..., LOCAL_INDEX] * self._slope + self._shift
+        return logits
+
+
 @dataclass(frozen=True)
 class LearnedRiskMaker:
-    """Makes the policy from prices, each a number or one per episode; can be sent to another process."""
+    """Makes the policy from prices with caution (`parameters.CAUTION`), each a number or one per episode.
+
+    It can be sent to another process.
+    """
 
     arrays: Arrays
 
     def __call__(self, scenario: Scenario, parameters: Mapping[str, Any]) -> LearnedRisk:
         """Build the policy."""
-        return LearnedRisk(scenario, RiskHead(self.arrays), Price(scenario, parameters))
+        price = dict(parameters)
+        slope, shift = (np.asarray(price.pop(t.name), np.float32) for t in CAUTION)
+        return LearnedRisk(
+            scenario, CautiousHead(RiskHead(self.arrays), slope, shift), Price(scenario, price)
+        )
 
 
 def shipped_folder(scenario: Scenario) -> Path | None:

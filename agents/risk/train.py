@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,61 +29,19 @@ from ..rule_parameters import make_rule, tuned_parameters
 from ..tune import tape_seeds
 from ..tune_workers import Players
 from .blind import seen_features
-from .calibration import Curve, correction, curves
+from .calibration import correction, curves
 from .collect import Collector, Samples, joined
 from .fit import Fit, fit_head, logits_of, rescaled
 from .folder import CARD_FILE, Arrays, write_risk
-from .parameters import PRICE, default_price
+from .parameters import CAUTION, PRICE, default_price, without_caution
 from .policy import LearnedRiskMaker
 from .settings import RiskSettings, load_risk_settings
+from .stages import SpreadPrices, Stage, calibration_line
 from .tune_price import TunedPrice, options_of, tune_price
 
 RULE = SloPredictiveBudget.name
-_MISS_PRICES = ("miss_price_mg", "miss_price_locals")
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What one stage gave.
-
-    Attributes:
-        name: of the stage.
-        samples: labelled requests that the head has seen so far.
-        requests: requests simulated in this stage.
-        loss: held-out cross-entropy by placement, nats; empty for the rule.
-        carbon_mg, compliance: per request, and share of episodes keeping the SLO, on fresh training tapes.
-        seconds: what it took.
-    """
-
-    name: str
-    samples: int
-    requests: int
-    loss: dict[str, float]
-    carbon_mg: float
-    compliance: float
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the card."""
-        return {
-            "stage": self.name,
-            "samples": self.samples,
-            "requests_simulated": self.requests,
-            "held_out_loss": {name: round(value, 5) for name, value in self.loss.items()},
-            "fresh_mg_per_request": round(self.carbon_mg, 6),
-            "fresh_episodes_meeting_slo": round(self.compliance, 6),
-            "seconds": round(self.seconds, 1),
-        }
-
-    def line(self) -> str:
-        """For a person."""
-        loss = f", held-out loss {sum(self.loss.values()):.4f}" if self.loss else ""
-        return (
-            f"{self.name}: {self.carbon_mg:.4f} mg per request, SLO kept in {100 * self.compliance:.1f} % of fresh "
-            f"tapes{loss}; {self.samples:,} samples, {self.requests / 1e6:.1f} M requests, {self.seconds:.0f} s"
-        )
 
 
 def run_risk_training(
@@ -155,40 +113,43 @@ class RiskTraining:
         rule = tuned_parameters(self.scenario)[RULE]
         self._rule_stage(rule)
         searched = {t.name for t in PRICE}
-        price = default_price() | {k: v for k, v in rule.items() if k in searched}
-        behaviour: Policy | None = make_rule(RULE, self.scenario, rule)
-        fit: Fit | None = None
+        price = default_price() | {t.name: t.default for t in CAUTION}
+        price |= {k: v for k, v in rule.items() if k in searched}
+        behaviour = self._spread(partial(make_rule, RULE), rule, 0)
         for n in range(self.settings.rounds + 1):
             started = time.perf_counter()
-            if fit is not None:
-                behaviour = self._behaviour(fit.arrays, price, n)
-            assert behaviour is not None
             fit = self._round(behaviour, n)
+            search = self._report("price", self.settings.quick_trials)
             tuned = tune_price(
-                self.scenario, fit.arrays, price, self._options(quick=True), self._traces_dir,
-                self._report("price", self.settings.quick_trials),
-            )  # fmt: skip
+                self.scenario, fit.arrays, price, self._options(quick=True), self._traces_dir, search
+            )
             price = tuned.price
-            self._add_stage(f"round {n}", fit, tuned, started, self._requests())
-        assert fit is not None
+            played = self.settings.episodes * self.scenario.episode.requests
+            self._add_stage(f"round {n}", fit, tuned, started, played)
+            behaviour = self._spread(LearnedRiskMaker(fit.arrays), price, n + 1)
         return self._finish(fit, price)
 
     def _finish(self, fit: Fit, price: dict[str, float]) -> tuple[Arrays, dict[str, Any]]:
         """Correct the head's probabilities, search the final price, and see on fresh tapes how right they are."""
         started = time.perf_counter()
-        # The policy's own choices, with other prices now and then: the states that the final search comes into.
-        samples = self._calibration_samples(fit.arrays, price, fresh=False)
+        samples = self._own_choices(fit.arrays, price, 100)
         arrays = rescaled(fit.arrays, *correction(samples, logits_of(fit.arrays, samples.observation)))
         options = self._options(quick=False)
-        count = options.trials_for(len(PRICE), options.search_tapes * self.scenario.episode.requests)
+        count = options.trials_for(
+            len(PRICE) + len(CAUTION), options.search_tapes * self.scenario.episode.requests
+        )
         tuned = tune_price(
             self.scenario, arrays, price, options, self._traces_dir, self._report("price", count)
         )
         self._add_stage("final price", fit, tuned, started, 0)
-        checked = self._calibration_samples(arrays, tuned.price, fresh=True, spread=0.0)
+        checked = self._own_choices(arrays, tuned.price, 101)
         found = curves(checked, logits_of(arrays, checked.observation), self._names)
         self._say(calibration_line(found))
-        return arrays, self._card(tuned, {name: c.as_dict() for name, c in found.items()})
+        shipped, (slope, shift) = without_caution(tuned.price)
+        line = np.ones(len(self._names)), np.zeros(len(self._names))
+        line[0][0], line[1][0] = slope, shift
+        card = self._card(tuned, shipped, {name: c.as_dict() for name, c in found.items()})
+        return rescaled(arrays, *line), card | {"caution": {"slope": slope, "shift": shift}}
 
     def _rule_stage(self, parameters: dict[str, float]) -> None:
         """The rule that the head is compared with, on the tapes that prices are chosen on."""
@@ -205,19 +166,16 @@ class RiskTraining:
         self._parts.append(collector.collect(behaviour, seeds, self._rng(n)))
         return fit_head(joined(self._parts), self._seen, self.settings, self.seed + n)
 
-    def _behaviour(
-        self, arrays: Arrays, price: Mapping[str, float], stream: int, spread: float | None = None
-    ) -> Policy:
-        spread = self.settings.price_spread if spread is None else spread
-        return SpreadPrices(self.scenario, arrays, price, spread, self._rng(1000 + stream))
+    def _spread(self, make: Any, parameters: Mapping[str, float], stream: int) -> Policy:
+        spread, rng = self.settings.price_spread, self._rng(1000 + stream)
+        return SpreadPrices(make, self.scenario, parameters, spread, rng)
 
-    def _calibration_samples(
-        self, arrays: Arrays, price: Mapping[str, float], fresh: bool, spread: float | None = None
-    ) -> Samples:
-        stream = 101 if fresh else 100
+    def _own_choices(self, arrays: Arrays, price: Mapping[str, float], stream: int) -> Samples:
+        """What the policy meets by itself on fresh tapes."""
         collector = Collector(self.scenario, 0.0, self.settings.share, self._traces_dir)
         seeds = self._seeds(stream, self.settings.calibration_tapes)
-        return collector.collect(self._behaviour(arrays, price, stream, spread), seeds, self._rng(stream))
+        policy = LearnedRiskMaker(arrays)(self.scenario, price)
+        return collector.collect(policy, seeds, self._rng(stream))
 
     def _add_stage(self, name: str, fit: Fit, tuned: TunedPrice, started: float, requests: int) -> None:
         loss = dict(zip(self._names, fit.loss.tolist(), strict=True))
@@ -244,9 +202,6 @@ class RiskTraining:
             return options_of(s.quick_trials, s.quick_tapes, s.selection_tapes, self.seed, s.aim, self._jobs)
         return options_of(s.trials, s.search_tapes, s.selection_tapes, self.seed, s.aim, self._jobs)
 
-    def _requests(self) -> int:
-        return self.settings.episodes * self.scenario.episode.requests
-
     def _report(self, what: str, total: int) -> Callable[[int], None] | None:
         if self._progress is None:
             return None
@@ -266,7 +221,9 @@ class RiskTraining:
     def _rng(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, 8, stream])
 
-    def _card(self, tuned: TunedPrice, calibration: dict[str, Any]) -> dict[str, Any]:
+    def _card(
+        self, tuned: TunedPrice, price: dict[str, float], calibration: dict[str, Any]
+    ) -> dict[str, Any]:
         return {
             "carbonpilot_version": __version__,
             "table_sha256": build_table(self.scenario).sha256,
@@ -274,7 +231,7 @@ class RiskTraining:
             "scenario_sha256": scenario_sha256(self.scenario),
             "family": self.scenario.family,
             "actions": self._names,
-            "price": tuned.price,
+            "price": price,
             "calibration": calibration,
             "training": {
                 "seed": self.seed,
@@ -286,45 +243,6 @@ class RiskTraining:
                 "seconds": round(time.perf_counter() - self._started, 1),
             },
         }
-
-
-class SpreadPrices:
-    """`learned-risk` with a price of a miss of its own on each tape."""
-
-    name = "learned-risk with spread prices"
-
-    def __init__(
-        self,
-        scenario: Scenario,
-        arrays: Arrays,
-        price: Mapping[str, float],
-        spread: float,
-        rng: np.random.Generator,
-    ) -> None:
-        """Remember head and price; prices are drawn in `reset`."""
-        self._scenario, self._maker = scenario, LearnedRiskMaker(arrays)
-        self._price, self._spread, self._rng = dict(price), spread, rng
-        self._ranges = {t.name: (t.low, t.high) for t in PRICE}
-
-    def reset(self, batch: int) -> None:
-        """Draw a factor for each tape."""
-        factor = np.exp(self._spread * self._rng.standard_normal(batch))
-        drawn = {name: np.clip(self._price[name] * factor, *self._ranges[name]) for name in _MISS_PRICES}
-        self._policy = self._maker(self._scenario, {**self._price, **drawn})
-
-    def decide(self, observation: Any, mask: Any) -> Any:
-        """See `Policy.decide`."""
-        return self._policy.decide(observation, mask)
-
-
-def calibration_line(found: Mapping[str, Curve]) -> str:
-    """The calibration for a person."""
-    words = (
-        f"{name} {100 * c.error:.1f} % ({100 * c.mean_predicted:.1f} % predicted, {100 * c.mean_observed:.1f} % "
-        f"observed, {c.samples:,} samples)"
-        for name, c in found.items()
-    )
-    return "calibration error on fresh tapes: " + "; ".join(words)
 
 
 def _check_folder(out: str | Path) -> Path:

@@ -17,7 +17,7 @@ from ..tune_options import TuneOptions
 from ..tune_search import Search, Setting, open_study, run_search
 from ..tune_workers import Players
 from .folder import Arrays
-from .parameters import PRICE
+from .parameters import CAUTION, PRICE
 from .policy import LearnedRiskMaker
 
 
@@ -26,7 +26,7 @@ class TunedPrice:
     """A price and what it came to.
 
     Attributes:
-        price: by name.
+        price: by name, caution included.
         search_mg, search_compliance: carbon per request and share of episodes keeping the SLO on the search's tapes.
         fresh_mg, fresh_compliance: the same on fresh training tapes; the former is a lucky one.
         trials: settings played.
@@ -111,8 +111,8 @@ def tune_price(
 
 
 def starting_at(start: Mapping[str, float]) -> tuple[Tunable, ...]:
-    """The searched numbers of the price, with ``start`` as their defaults."""
-    return tuple(replace(t, default=float(start.get(t.name, t.default))) for t in PRICE)
+    """The numbers that are searched, price and caution, with ``start`` as their defaults."""
+    return tuple(replace(t, default=float(start.get(t.name, t.default))) for t in (*PRICE, *CAUTION))
 
 
 def options_of(
