@@ -50,8 +50,8 @@ def resolve(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Policy:
 def default_policies(scenario: Scenario, tuned: TunedRules | None = None) -> list[str]:
     """Every static placement of the scenario, every rule, every scheduler of a paper, every oracle but the slow one.
 
-    Among them `learned-risk`, where a risk head is shipped. A scheduler plays with its paper's parameters, and once more
-    as ``NAME-tuned`` where there are tuned ones.
+    Among them `learned-risk`, where a risk head is shipped. A scheduler plays with its paper's parameters, and once
+    more as ``NAME-tuned`` where there are tuned ones.
     """
     found = (tuned or tuned_rules(scenario)).parameters
     schedulers = [f"{name}{TUNED_END}" for name in found if name not in RULE_NAMES]
