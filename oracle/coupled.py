@@ -90,7 +90,7 @@ def solve_coupled(
 def result_of(
     name: str, scenario: Scenario, tape: Tape, plans: I64, bound_mg: F64, seconds: float, note: str = ""
 ) -> OracleResult:
-    """Replay plans and wrap what they gave; where the mask forbids a placement, the plan says local, as it is played."""
+    """Replay plans and wrap what they gave; where the mask forbids a placement, the plan says local, as is played."""
     if tape.allowed is not None:
         plans = np.where(np.take_along_axis(tape.allowed, plans, axis=0), plans, 0)
     given = replay(scenario, tape, plans)

@@ -186,7 +186,8 @@ def _isotonic(values: F64, weights: F64) -> F64:
             total = sums[-2] + sums[-1]
             means[-2] = (means[-2] * sums[-2] + means[-1] * sums[-1]) / total
             sums[-2], counts[-2] = total, counts[-2] + counts[-1]
-            means.pop(), sums.pop(), counts.pop()
+            for stack in (means, sums, counts):
+                stack.pop()
     return np.repeat(means, counts)
 
 

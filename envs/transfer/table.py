@@ -73,8 +73,16 @@ def transfer_table(congestion_control: str) -> TransferTable:
     kind = STATES[congestion_control]
     with np.load(table_path(congestion_control), allow_pickle=False) as file:
         extra, following = file["extra_rtts"].astype(np.float32), file["next_state"].astype(np.int16)
+    states, segments, paths, draws = extra.shape
     return TransferTable(
-        extra.reshape(-1), following.reshape(-1), *extra.shape, kind.initial_state, kind.idle_reset_s
+        extra.reshape(-1),
+        following.reshape(-1),
+        states,
+        segments,
+        paths,
+        draws,
+        kind.initial_state,
+        kind.idle_reset_s,
     )
 
 
