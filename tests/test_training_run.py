@@ -23,7 +23,10 @@ def site(lab, tmp_path_factory):
     return lab.site(tmp_path_factory.mktemp("site"))
 
 
-@pytest.fixture(scope="module", params=["ppo", "maskable-ppo", "recurrent-ppo", "dqn", "qrdqn"])
+WITHOUT_MEMORY = ["ppo", "maskable-ppo", "dqn", "qrdqn"]
+
+
+@pytest.fixture(scope="module", params=[*WITHOUT_MEMORY, "recurrent-ppo"])
 def finished(request, lab, site, tmp_path_factory):
     """A finished run; the working directory is watched for files that do not belong there."""
     here = tmp_path_factory.mktemp("cwd")
@@ -101,10 +104,10 @@ def test_tensorboard_shows_metrics_terms_and_evaluations(finished):
     assert evaluations[-1].value == pytest.approx(result.evaluation["eval/carbon_mg_per_request"], rel=1e-6)
 
 
+# With a memory scores depend on what was seen before: test_training_memory.py.
+@pytest.mark.parametrize("finished", WITHOUT_MEMORY, indirect=True)
 def test_policy_is_greedy_masked_and_normalised(finished):
-    algo, _, result, _ = finished
-    if algo == "recurrent-ppo":
-        pytest.skip("its scores depend on what it saw before: test_training_memory.py")
+    _, _, result, _ = finished
     run = RunDir(result.run_dir)
     policy = Sb3Policy.load(result.run_dir, run.scenario)
     mean, std = run.normalizer
