@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -124,6 +125,7 @@ def benchmark(
     from .benchmark_coupled import COUPLED, add_coupled, add_reachable
     from .card_scores import bundles, write_scores
     from .report import check_outputs, print_report, write_report
+    from .risk.report import calibrations
     from .rule_parameters import tuned_rules
 
     site = load_scenario(scenario, traces=traces is not None)
@@ -134,7 +136,7 @@ def benchmark(
     cards = bundles(asked) if update_cards else []
     rules = tuned_rules(site, tuned)  # of the site as it is shipped: rules do not know the dial
     site = scenario_at(site, None if wish is None else parse_wish(wish))
-    extras = break_even_extras(site, _text(traces))
+    extras = replace(break_even_extras(site, _text(traces)), calibrations=calibrations(asked, site))
     with progress("benchmark") as report:
         result = play(site, asked, episodes, seed, _text(traces), report, rules)
     if coupled:

@@ -11,6 +11,7 @@ from .benchmark_result import BenchmarkResult
 from .comparison import opponent
 from .html_distance import distance_from_hindsight, distance_from_objective
 from .html_figures import carbon_against_misses, latency_cdf, latency_legend, mark_legend
+from .html_reliability import reliability
 from .html_style import STYLE
 from .html_table import score_table, table_notes
 from .html_time import all_tapes, most_disputed, one_tape, placement_legend, shown_policies, world_legend
@@ -57,6 +58,7 @@ def html_page(result: BenchmarkResult, extras: Extras | None = None) -> str:
         + _scores(result)
         + _policies(result)
         + _time(result)
+        + reliability(extras.calibrations)
         + _break_even(extras)
         + _made(result)
         + "</main></body></html>\n"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,9 @@ class Extras:
     Attributes:
         conclusion: the break-even analysis in one line; printed first.
         map_svg: its picture, as an ``<svg>`` element or a whole SVG document.
+        calibrations: of the risk heads: policy -> placement -> reliability curve.
     """
 
     conclusion: str = ""
     map_svg: str = ""
+    calibrations: dict[str, dict[str, Any]] = field(default_factory=dict)
