@@ -29,17 +29,21 @@ class BreakerMachine(RuleBasedStateMachine):
     def wait(self, ms):
         self.now_ms += ms
 
-    @rule()
-    def ask(self):
+    def allowed(self):
+        """Ask both: a trial of which nothing was heard is given up when somebody asks."""
         if self.trial_ms is not None and self.now_ms - self.trial_ms >= self.rest_ms:
             self.open()
         rested = self.opened_ms is None or self.now_ms >= self.opened_ms + self.rest_ms
         assert self.breaker.allows(self.now_ms) == (rested and self.trial_ms is None)
+        return rested and self.trial_ms is None
 
-    @precondition(lambda self: self.breaker.allows(self.now_ms))
+    @rule()
+    def ask(self):
+        self.allowed()
+
+    @precondition(lambda self: self.allowed())
     @rule()
     def begin(self):
-        self.ask()
         self.breaker.began(self.now_ms)
         if self.opened_ms is not None:
             self.trial_ms = self.now_ms
