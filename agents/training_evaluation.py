@@ -56,7 +56,9 @@ class TrainingEvaluation:
             traces_dir: trace folder of a scenario that reads files.
             part: where the tapes come from; a search for settings must not see the evaluation part.
         """
-        self._scenario = scenario_at(scenario, None)  # an agent that is trained all over the dial is watched here
+        self._scenario = scenario_at(
+            scenario, None
+        )  # an agent that is trained all over the dial is watched here
         self._part: Part = part
         self.record: EpisodeRecord | None = None
         self._seeds = evaluation_seeds(seed, episodes)

@@ -22,7 +22,16 @@ GYM_LAYER = {
     "envs.registration",
     "envs.sb3_vec_env",
 }
-HEAVY = {"gymnasium", "torch", "stable_baselines3", "sb3_contrib", "tensorboard", "codecarbon", "optuna", "ray"}
+HEAVY = {
+    "gymnasium",
+    "torch",
+    "stable_baselines3",
+    "sb3_contrib",
+    "tensorboard",
+    "codecarbon",
+    "optuna",
+    "ray",
+}
 # Who may ask the oracle: what evaluates, compares and imitates.
 ASK_ORACLE = {
     "agents.benchmark",
