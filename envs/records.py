@@ -57,9 +57,9 @@ COMPUTING_SLOTS = 8  # a power of two; a longer queue has missed its deadlines l
 LINK = _record("free_ms believed_ms residual_ms deviation_ms sent_mbps sent_at_ms")
 
 # One per episode and node: when its own work was last counted, the connection's congestion state, end and latency of
-# the request that is followed (the first since the last answer), and the last latency that the device has seen, with the
-# time it saw it. Of that request also what the device expected of it, and the rate at which it was sent (0: not known);
-# `residual_ms` belongs to the last answer.
+# the request that is followed (the first since the last answer), and the last latency that the device has seen, with
+# the time it saw it. Of that request also what the device expected of it, and the rate at which it was sent (0: not
+# known); `residual_ms` belongs to the last answer.
 NODE = _record(
     "position_ms done_ms pending_ms answered_ms seen_ms phase_ms expected_ms pending_mbps residual_ms",
     "connection link",
