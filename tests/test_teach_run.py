@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from risk_builder import make_risk
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from carbonpilot.agents import training_session
@@ -13,8 +14,9 @@ from carbonpilot.agents.callbacks import StopTraining
 from carbonpilot.agents.teach import school, tapes
 from carbonpilot.agents.teach.stage_book import RL
 from carbonpilot.agents.teach.table import stage_table
-from carbonpilot.agents.training_config import load_training_config
+from carbonpilot.agents.training_config import CONFIGS, load_training_config
 from carbonpilot.envs.errors import CarbonPilotError, InputError
+from carbonpilot.envs.scenario import load_scenario
 
 LESSONS = {"tapes": 8, "every": 3, "lookahead": 2, "epochs": 2, "explore": 0.05, "learning_rate": 0.003}
 TEACHER = {
@@ -193,9 +195,25 @@ def test_what_cannot_be_taught_is_refused_before_anything_starts(
     assert not (tmp_path / "run").exists()
 
 
-def test_shipped_settings_are_whole():
-    from carbonpilot.agents.training_config import CONFIGS
+@pytest.mark.parametrize(("algo", "loss"), [("ppo", "cost"), ("maskable-ppo", "regress"), ("dqn", "regress")])
+def test_a_policy_over_a_risk_head_is_taught_from_where_it_stands(lab, site, tmp_path, algo, loss):
+    head = make_risk(tmp_path / "risk", load_scenario(site))
+    stages = [{**TEACHER["stages"][1], "loss": loss, "rounds": 1}]
+    settings = {"teacher": {**TEACHER, "stages": stages, "actor_frozen_steps": 0}}
+    small = lab.small["dqn" if algo == "dqn" else "ppo"]
+    lab.train(site, tmp_path / "run", 256, algo, settings={**small, **settings}, risk=head)
+    before, after = (
+        load_model(algo, tmp_path / "run" / "stages" / name) for name in ("00-untaught.zip", "01-dagger.zip")
+    )
+    was, now = (model.policy.state_dict() for model in (before, after))
+    frozen = [name for name in was if "features_extractor" in name]
+    assert frozen
+    assert all(torch.equal(was[name], now[name]) for name in frozen), "the head itself is never taught"
+    assert any(not torch.equal(was[name], now[name]) for name in was)
 
-    settings, _ = load_training_config("ppo", "metro", "metro", CONFIGS / "ppo-taught.yaml")
+
+@pytest.mark.parametrize("name", ["ppo-taught", "ppo-risk-taught"])
+def test_shipped_settings_are_whole(name):
+    settings, _ = load_training_config("ppo", "metro", "metro", CONFIGS / f"{name}.yaml")
     assert settings.teacher is not None
-    assert {stage.kind for stage in settings.teacher.stages} == {"clone", "dagger"}
+    assert settings.teacher.stages[-1].follow == "learner"
