@@ -68,6 +68,16 @@ def test_a_placement_that_never_misses_keeps_its_logits():
     assert np.array(correction(samples(missed), given)).tolist() == [[1, 1], [0, 0]]
 
 
+def test_a_head_that_is_nearly_always_sure_is_corrected_too():
+    """Steps of Newton's method overshoot here unless they are shortened."""
+    rng = np.random.default_rng(8)
+    true = np.where(rng.random(20_000) < 0.5, -4.0, 4.0) + rng.normal(0, 0.5, 20_000)
+    missed = drawn(true[:, None], 9)
+    slope, shift = correction(samples(missed), (4 * true[:, None]).astype(np.float32))
+    assert slope[0] == pytest.approx(0.25, rel=0.1)
+    assert abs(shift[0]) < 0.3
+
+
 def test_the_last_layer_takes_the_correction_in():
     rng = np.random.default_rng(5)
     arrays = {

@@ -20,7 +20,7 @@ BINS = 10
 F64 = npt.NDArray[np.float64]
 
 LEAST_SLOPE, MOST_SLOPE = 0.2, 5.0  # a line that wants more is a fit to a handful of misses
-_NEWTON_STEPS = 30
+_NEWTON_STEPS, _LEAST_STEP = 50, 1e-7
 _RIDGE = 1.0  # of one sample's weight: keeps the line where a placement hardly ever misses
 
 
@@ -132,19 +132,27 @@ def correction(samples: Samples, logits: npt.NDArray[np.float32]) -> tuple[F64, 
 
 
 def _platt(logits: F64, missed: Bools) -> tuple[float, float]:
-    """Logistic regression on one number, by Newton's method (Platt, "Probabilistic Outputs", 1999)."""
+    """Logistic regression on one number (Platt, "Probabilistic Outputs", 1999), by Newton's method with halved steps."""
     if missed.all() or not missed.any():
         return 1.0, 0.0
     design = np.stack([np.clip(logits, -20, 20), np.ones_like(logits)], axis=1)
-    line, prior = np.array([1.0, 0.0]), np.array([1.0, 0.0])
+    prior = np.array([1.0, 0.0])
+
+    def loss(line: F64) -> float:
+        odds = design @ line
+        return float((np.logaddexp(0, odds) - missed * odds).sum() + _RIDGE * ((line - prior) ** 2).sum() / 2)
+
+    line, best = prior, loss(prior)
     for _ in range(_NEWTON_STEPS):
-        p = 1.0 / (1.0 + np.exp(-(design @ line)))
+        p = sigmoid(design @ line)
         gradient = design.T @ (p - missed) + _RIDGE * (line - prior)
         curvature = (design.T * (p * (1 - p))) @ design + _RIDGE * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
-        line = line - step
-        if np.abs(step).max() < 1e-9:
+        while loss(line - step) > best and np.abs(step).max() > _LEAST_STEP:
+            step = step / 2
+        if np.abs(step).max() <= _LEAST_STEP:
             break
+        line, best = line - step, loss(line - step)
     sane = bool(np.isfinite(line).all()) and LEAST_SLOPE <= line[0] <= MOST_SLOPE
     return (float(line[0]), float(line[1])) if sane else (1.0, 0.0)
 
