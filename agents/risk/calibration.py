@@ -132,7 +132,7 @@ def correction(samples: Samples, logits: npt.NDArray[np.float32]) -> tuple[F64, 
 
 
 def _platt(logits: F64, missed: Bools) -> tuple[float, float]:
-    """Logistic regression on one number (Platt, "Probabilistic Outputs", 1999), by Newton steps, halved where too long."""
+    """Logistic regression on one number (Platt 1999), by Newton steps that are halved where they are too long."""
     if missed.all() or not missed.any():
         return 1.0, 0.0
     design = np.stack([np.clip(logits, -20, 20), np.ones_like(logits)], axis=1)
