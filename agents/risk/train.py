@@ -20,7 +20,7 @@ from ... import __version__
 from ...envs.errors import InputError
 from ...envs.files import check_output_file
 from ...envs.observation import build_table, remote_placements
-from ...envs.scenario import load_scenario, scenario_sha256
+from ...envs.scenario import load_scenario, refuse_held_out, scenario_sha256
 from ...envs.schema import Scenario
 from ..policy import Policy
 from ..predictive import SloPredictiveBudget
@@ -73,9 +73,11 @@ def run_risk_training(
         The folder.
 
     Raises:
-        InputError: unknown scenario or setting, or a folder that cannot be written; nothing was started then.
+        InputError: unknown scenario or setting, a scenario that is held out, or a folder that cannot be written;
+            nothing was started then.
     """
     scenario = load_scenario(scenario_name, traces=traces is not None)
+    refuse_held_out(scenario)
     settings = load_risk_settings(scenario.name, scenario.family, settings_file, changes)
     path = _check_folder(out)
     if not remote_placements(scenario):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...envs.errors import InputError
+from ...envs.scenario import refuse_held_out
 from ...envs.schema import Scenario
 from ...envs.simulator import Simulator
 from ...envs.tape import Part, Tape, draw_tape
@@ -20,7 +21,7 @@ _TAUGHT, _HELD_BACK = (
 
 @dataclass(frozen=True)
 class TeachingTapes:
-    """Draws tapes of the training part, never of the evaluation part.
+    """Draws tapes of the training part, never of the evaluation part, and none of a site that is held out.
 
     Attributes:
         scenario: the site.
@@ -35,11 +36,12 @@ class TeachingTapes:
     part: Part = "training"
 
     def __post_init__(self) -> None:
-        """Refuse the evaluation part.
+        """Refuse what an agent is judged on.
 
         Raises:
-            InputError: another part than "training".
+            InputError: another part than "training", or a site that is held out.
         """
+        refuse_held_out(self.scenario)
         if self.part != "training":
             raise InputError(
                 f"A teacher reads training tapes only, got part '{self.part}'. It knows how every request ends: "

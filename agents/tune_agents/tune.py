@@ -80,10 +80,10 @@ def tune_agent(
         InputError: something does not exist, cannot be, or belongs to another search; nothing was trained then.
         CarbonPilotError: stopped by a signal, or a training failed.
     """
-    path = check_output_file(out)
-    file = None if study is None else check_output_file(study)
     folder = None if traces is None else str(traces)
     plan = make_plan(scenario, algo, options.steps, options.seed, folder, settings_file, {})
+    path = check_output_file(out)
+    file = None if study is None else check_output_file(study)
     space = read_space(algo, space_file)
     check_space(space, plan.settings)
     tuner = _Tuner(scenario, plan, space, options, settings_file)
