@@ -28,7 +28,14 @@ def train(
         Path, typer.Option(metavar="RUN_DIR", help="Run folder; new, or with --resume an old one.")
     ],
     algo: Annotated[Algorithm, typer.Option(help="Learning algorithm.")] = Algorithm.ppo,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Requests to learn from.")] = 500_000,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Requests to learn from; 0 with a teacher in the settings: no RL after it.",
+        ),
+    ] = 500_000,
     seed: Seed = 0,
     traces: Traces = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,

@@ -9,8 +9,10 @@
     checkpoints/       step-NNNNNNNNNNNN/ with the model, its optimiser and the replay buffer
     progress.json      status (running, stopped, finished), steps done and aimed at
     emissions.json     energy and CO2 of the training itself, per session and summed
+    stages.json        of a taught run: what each stage came to, and whose model is handed out
+    stages/            of a taught run: NN-NAME.zip, the model after each stage of teaching
     tb/                TensorBoard events
-    model.zip          the final model, there once the run has finished
+    model.zip          the final model, there once the run has finished; of a taught run the best stage's
 
 Every file and every checkpoint is whole or not there, so a run can be killed at any moment. ``model.zip`` is
 read with pickle: open only run folders that you trust, and share bundles (``carbonpilot export``) instead.
@@ -215,10 +217,10 @@ class RunDir:
             _remove(old.folder)
         return Checkpoint(folder, steps)
 
-    def publish(self, checkpoint: Checkpoint) -> None:
-        """Make a checkpoint's model the final one."""
+    def publish(self, model: Path) -> None:
+        """Make a model of a checkpoint or a stage the final one."""
         with atomic_path(self.path / MODEL_FILE) as temporary:
-            shutil.copyfile(checkpoint.model, temporary)
+            shutil.copyfile(model, temporary)
 
     def clean(self) -> None:
         """Remove what sessions that were killed left half-written."""

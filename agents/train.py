@@ -61,7 +61,8 @@ def train(
     Args:
         scenario: shipped name or path of a YAML file.
         algo: "ppo", "maskable-ppo", "recurrent-ppo", "dqn" or "qrdqn".
-        steps: environment steps in all sessions together, rounded up to whole rollouts.
+        steps: environment steps in all sessions together, rounded up to whole rollouts; 0: only what the settings'
+            ``teacher`` teaches.
         seed: of weights, exploration and training tapes; same seed and versions, same final weights.
         out: run folder; must be new or empty unless ``resume``.
         traces: trace folder; takes the form of the scenario that reads files.

@@ -26,7 +26,7 @@ from .normalizer import measure
 from .risk.folder import read_risk, read_risk_for
 from .risk_parts import risk_parts
 from .run_dir import Checkpoint, RunDir, risk_hashes
-from .teach.checks import check_teachable
+from .teach.checks import check_something_to_do, check_teachable
 from .training_config import load_training_config
 from .training_settings import TrainingConfig
 
@@ -94,8 +94,8 @@ def make_plan(
     Raises:
         InputError: naming what is wrong.
     """
-    if steps < 1 or seed < 0:
-        raise InputError(f"Expected --steps of at least 1 and --seed of at least 0, got {steps} and {seed}.")
+    if steps < 0 or seed < 0:
+        raise InputError(f"Expected --steps and --seed of at least 0, got {steps} and {seed}.")
     resolved = load_scenario(scenario, traces=traces is not None)
     refuse_held_out(resolved)
     resolved = resolved if wish is None else scenario_at(resolved, wish)
@@ -108,6 +108,7 @@ def make_plan(
     settings, section = load_training_config(algo, resolved.name, resolved.family, settings_file, changes)
     grid_intensity(settings.country_iso_code)  # refuses a country that is not known
     check_teachable(algo, settings, resolved)
+    check_something_to_do(steps, settings)
     if risk is not None:
         risk_parts(algo, settings, resolved, read_risk_for(risk, resolved))  # refuses what does not fit
     whole = rollout_steps(settings)

@@ -122,13 +122,13 @@ class TrainingSession:
         return 1 if isinstance(settings, PpoConfig) else max(1, settings.num_envs // 8)
 
     def _finish(self, model: BaseAlgorithm, evaluate: Evaluate, teaching: Teaching) -> None:
-        """Save the last state, score it, and only then call the run finished."""
+        """Save the last state, score what is handed out, and only then call the run finished."""
         self._save(model)
+        best = teaching.after(model, self.emissions["duration_s"])
         evaluate.evaluate(last=True)
         self.evaluation = evaluate.last
-        self._run.publish(self._run.checkpoints()[-1])
+        self._run.publish(best or self._run.checkpoints()[-1].model)
         self.emissions = self._footprint.stop()
-        teaching.after(model, self.emissions["duration_s"])
         self._run.write_progress("finished", self.steps, self.steps)
 
     def _save(self, model: BaseAlgorithm) -> None:
@@ -201,12 +201,12 @@ class TrainingSession:
             plan.traces_dir,
             plan.evaluation_part,
         )
-        every = every or math.ceil(self._target / settings.evaluations)
+        every = every or max(1, math.ceil(self._target / settings.evaluations))
         return Evaluate(evaluation, every, self._start, show, board.images)
 
     def _checkpoints(self, model: BaseAlgorithm, every: int | None) -> Checkpoints:
         settings = self._plan.settings
-        every = every or math.ceil(self._target * settings.checkpoint_share)
+        every = every or max(1, math.ceil(self._target * settings.checkpoint_share))
         return Checkpoints(lambda: self._save(model), every, settings.checkpoint_seconds, self._start)
 
     @contextlib.contextmanager
@@ -229,8 +229,12 @@ class TrainingSession:
         return f"{done}; {self._run.path} is whole up to there. Continue with the same command and --resume."
 
     def _announce(self) -> None:
-        plan, start = self._plan, self._start
-        where = f"resuming {self._run.path} at step {start}" if start else f"training into {self._run.path}"
+        plan, begins = self._plan, self._checkpoint is None
+        where = (
+            f"training into {self._run.path}"
+            if begins
+            else f"resuming {self._run.path} at step {self._start}"
+        )
         what = f"{plan.algo} on {plan.scenario.name}, {self._target} steps, seed {plan.seed}"
         self._say(f"{where}: {what} (settings: {plan.algo}.yaml, section {plan.section})")
 

@@ -49,7 +49,7 @@ def test_a_run_becomes_a_bundle(run, tmp_path):
     run, model = run
     card = FrozenPolicy.load(export_run(run.path, tmp_path / "early")).card
     assert (card["training"]["finished"], card["training"]["steps"]) == (False, 640)
-    run.publish(run.checkpoints()[-1])
+    run.publish(run.checkpoints()[-1].model)
     run.write_progress("finished", 640, 640)
     policy = FrozenPolicy.load(export_run(str(run.path), str(tmp_path / "done")))
     assert policy.card["algorithm"] == run.config["algorithm"]

@@ -1,17 +1,24 @@
 """Teaching inside `carbonpilot train`: stages.json, TensorBoard, resuming, training tapes only."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from risk_builder import make_risk
+from risk_builder import make_risk, simulated_observations
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from carbonpilot.agents import training_session
 from carbonpilot.agents.algorithms import load_model
+from carbonpilot.agents.benchmark import benchmark
 from carbonpilot.agents.callbacks import StopTraining
+from carbonpilot.agents.export import export_run
+from carbonpilot.agents.frozen import FrozenPolicy
+from carbonpilot.agents.run_dir import RunDir
+from carbonpilot.agents.sb3_policy import Sb3Policy
 from carbonpilot.agents.teach import school, tapes
+from carbonpilot.agents.teach.best_stage import best_stage
 from carbonpilot.agents.teach.stage_book import RL
 from carbonpilot.agents.teach.table import stage_table
 from carbonpilot.agents.training_config import CONFIGS, load_training_config
@@ -168,6 +175,106 @@ def test_a_taught_run_resumes_in_its_rl_without_being_taught_again(finished, lab
     again = json.loads((out / "stages.json").read_text())["stages"]
     assert again[:-1] == rows[:-1]
     assert again[-1]["requests"] == 2 * STEPS
+
+
+def test_the_model_of_the_best_stage_is_handed_out(finished, lab, site, tmp_path, monkeypatch):
+    """Whatever the RL did: the better stage's model is the run's, its bundle's and what is evaluated last."""
+    out = tmp_path / "run"
+    came_to = {"untaught": (0.4, 0.5), "clone": (0.4, 0.9), "dagger": (0.4, 0.98), RL: (0.3, 0.96)}
+    scored = school.School._close
+
+    def close(self, model, name, row, keep=True):
+        with pytest.MonkeyPatch.context() as patch:
+            scores = dict(zip(("carbon_mg_per_request", "episodes_meeting_slo"), came_to[name], strict=True))
+            scores |= {"slo_miss_rate": 0.01, "latency_p95_ms": 100.0}
+            patch.setattr(school.School, "_scores", lambda *_: scores)
+            scored(self, model, name, row, keep)
+
+    monkeypatch.setattr(school.School, "_close", close)
+    _, text = train(lab, site, out)
+    assert json.loads((out / "stages.json").read_text())["handed_out"] == "dagger"
+    assert "handed out: the model after 'dagger', 0.400 mg a request, SLO met in 98.0%" in text
+    assert "'rl' after it came to" in text
+    handed_out, dagger, last = (
+        load_model("ppo", file).policy.state_dict()
+        for file in (out / "model.zip", out / "stages" / "02-dagger.zip", RunDir(out).checkpoints()[-1].model)
+    )
+    assert all(torch.equal(handed_out[name], dagger[name]) for name in dagger)
+    assert any(not torch.equal(handed_out[name], last[name]) for name in last)
+    frozen = FrozenPolicy.load(export_run(out, tmp_path / "bundle"))
+    observation = simulated_observations(load_scenario(site), 50)
+    mask = np.ones((50, 5), dtype=bool)
+    assert (frozen.decide(observation, mask) == Sb3Policy.load(out).decide(observation, mask)).all()
+    came_to[RL] = (0.3, 0.97)
+    again, _ = lab.train(site, out, 2 * STEPS, settings=SETTINGS, resume=True)
+    assert again.steps == 2 * STEPS, "the RL goes on from its own last state"
+    assert json.loads((out / "stages.json").read_text())["handed_out"] == RL
+    assert (out / "model.zip").read_bytes() == RunDir(out).checkpoints()[-1].model.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("rows", "best"),
+    [
+        ([(0.50, 0.99), (0.40, 0.975), (0.38, 0.96)], 1),  # carbon among those that reach the aim
+        ([(0.40, 0.98), (0.40, 0.99)], 0),  # nothing gained, nothing changed
+        (
+            [(0.50, 0.96), (0.40, 0.90), (0.49, 0.96)],
+            2,
+        ),  # none reaches it: each point costs 5 % of the carbon
+    ],
+)
+def test_which_stage_is_the_best(rows, best):
+    named = [
+        {"name": str(i), "carbon_mg_per_request": mg, "episodes_meeting_slo": met}
+        for i, (mg, met) in enumerate(rows)
+    ]
+    assert best_stage(named)["name"] == str(best)
+
+
+@pytest.fixture(scope="module")
+def without_rl(lab, site, tmp_path_factory):
+    """A run that was taught and made no step of RL: its folder, result and text."""
+    out = tmp_path_factory.mktemp("taught") / "run"
+    return (out, *lab.train(site, out, 0, settings=SETTINGS))
+
+
+def test_without_rl_the_taught_model_is_the_runs(without_rl, lab, site, tmp_path):
+    out, result, text = without_rl
+    run, book = RunDir(out), json.loads((out / "stages.json").read_text())
+    assert (result.steps, run.finished, run.progress()["steps_target"]) == (0, True, 0)
+    assert [row["name"] for row in book["stages"]] == ["untaught", "clone", "dagger"]
+    assert book["handed_out"] in ("untaught", "clone", "dagger")
+    assert f"'{book['handed_out']}'" in text
+    assert result.evaluation["eval/carbon_mg_per_request"] > 0
+    assert result.emissions["energy_kwh"] > 0
+    assert Sb3Policy.load(out).note == ""
+    card = FrozenPolicy.load(export_run(out, tmp_path / "bundle")).card
+    assert (card["training"]["steps"], card["training"]["finished"]) == (0, True)
+    played = benchmark(load_scenario(site), [str(out), str(tmp_path / "bundle")], episodes=3, seed=5)
+    assert played["run"].metrics["carbon_mg_per_request"] == pytest.approx(
+        played["bundle"].metrics["carbon_mg_per_request"]
+    )
+    tags = EventAccumulator(str(out / "tb")).Reload().Tags()["scalars"]
+    assert {"teach/loss", "eval/carbon_mg_per_request", "emissions/energy_wh"} <= set(tags)
+    _, text = lab.train(site, out, 0, settings=SETTINGS, resume=True)
+    assert "has made its 0 steps already: nothing to do" in text
+
+
+def test_rl_can_follow_later(without_rl, lab, site, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    shutil.copytree(without_rl[0], out)
+    monkeypatch.setattr(school.School, "teach", lambda self, model: pytest.fail("taught twice"))
+    result, text = lab.train(site, out, STEPS, settings=SETTINGS, resume=True)
+    assert (result.steps, RunDir(out).finished) == (STEPS, True)
+    assert "resuming" in text
+    names = [row["name"] for row in json.loads((out / "stages.json").read_text())["stages"]]
+    assert names == ["untaught", "clone", "dagger", RL]
+
+
+def test_no_steps_and_no_teacher_is_refused(lab, site, tmp_path):
+    with pytest.raises(InputError, match="these settings have no `teacher`"):
+        lab.train(site, tmp_path / "run", 0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_dqn_can_be_taught(lab, site, tmp_path):

@@ -27,3 +27,16 @@ def check_teachable(algo: str, settings: TrainingConfig, scenario: Scenario) -> 
             f"teacher.actor_frozen_steps: {algo} has no actor that could be frozen; expected 0, got "
             f"{settings.teacher.actor_frozen_steps}."
         )
+
+
+def check_something_to_do(steps: int, settings: TrainingConfig) -> None:
+    """Refuse a run of no steps that is not taught either.
+
+    Raises:
+        InputError: nothing would be learned.
+    """
+    if steps == 0 and settings.teacher is None:
+        raise InputError(
+            "--steps 0 hands out what was taught, without RL after it, and these settings have no `teacher`. Give "
+            "--steps of at least 1, or settings with one, such as --settings configs/train/ppo-taught.yaml."
+        )

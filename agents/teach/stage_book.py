@@ -1,6 +1,6 @@
 """What each stage of a training added, kept in the run folder: ``stages.json`` and the taught models.
 
-    stages.json           what was measured after every stage, on the same training tapes
+    stages.json           what was measured after every stage, on the same training tapes, and which model is handed out
     stages/NN-NAME.zip    the model after a stage of teaching; a run that was stopped goes on from the last
 
 The scores are those of the deterministic policy on training tapes that nothing was learned from. They are for comparing
@@ -71,6 +71,11 @@ class StageBook:
             with atomic_path(self.model_file(number, row["name"])) as temporary:
                 model.save(temporary)
         self.rows[number : number + 1] = [_finite(row)]
+        self._write()
+
+    def hand_out(self, name: str) -> None:
+        """Note whose model is the run's final one."""
+        self._content["handed_out"] = name
         self._write()
 
     def _write(self) -> None:
