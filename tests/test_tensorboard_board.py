@@ -78,6 +78,40 @@ def test_the_layout_has_what_one_watches(finished):
     assert list(charts["Training itself", "energy of this machine, Wh"]) == [r"emissions/energy_wh$"]
 
 
+def test_everything_that_a_teacher_tells_has_a_chart_of_its_own_category(lab, site, tmp_path):
+    lessons = {"tapes": 2, "every": 20, "lookahead": 0, "explore": 0.0, "learning_rate": 0.001, "epochs": 1}
+    price = {"source": "reward", "factor": 1.0, "lowest_mg": 0.0, "budget_gain": 0.0, "target_share": 0.5}
+    teacher = {
+        "oracle": "oracle-per-request",
+        "miss_price": {**price, "adapt": 0.1},
+        "fit": {"batch_size": 16, "value_coef": 0.5, "max_grad_norm": 1.0, "temperature": 0.3},
+        "stages": [
+            {"kind": "clone", "loss": "regress", **lessons},
+            {"kind": "dagger", "loss": "cost", "rounds": 2, "kept_rounds": 1, "follow": "learner", **lessons},
+        ],
+        "held_back": 2,
+        "actor_frozen_steps": 0,
+    }
+    lab.train(site, tmp_path / "run", ROLLOUT, settings={"teacher": teacher})
+    told = {tag for tag in events(tmp_path / "run").Tags()["scalars"] if tag.startswith("teach/")}
+    charts = {
+        c.title: [tag for chart in c.chart for tag in chart.multiline.tag]
+        for c in written_layout(tmp_path / "run").category
+    }
+    assert len(told) > 8
+    assert sorted(charts["Teaching"]) == sorted(f"{re.escape(tag)}$" for tag in told)
+    mixed = [
+        tag
+        for title, tags in charts.items()
+        if title != "Teaching"
+        for tag in tags
+        if tag.startswith("teach")
+    ]
+    assert not mixed
+    rounds = [event.step for event in events(tmp_path / "run").Scalars("teach/loss")]
+    assert rounds == [1, 2, 3], "the axis is the number of the round"
+
+
 def test_charts_without_tags_are_left_out():
     tags = {"carbon/mg_per_request", "slo/miss_rate"}
     assert layout(tags) == {
