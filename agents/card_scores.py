@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..envs.errors import InputError
+from ..envs.schema import Scenario
+from . import shipped
 from .benchmark import BenchmarkResult
 from .bundle import CARD_FILE
 from .bundle_writer import add_scores
@@ -26,13 +28,20 @@ _ABOUT = (
 )
 
 
-def bundles(policies: Sequence[str]) -> list[Path]:
-    """Those of the given policies that are bundle folders.
+def bundles(policies: Sequence[str], scenario: Scenario | None = None) -> list[Path]:
+    """The bundle folders among the given policies.
+
+    Args:
+        policies: as they were asked for.
+        scenario: the site; `pretrained` is the folder of the bundle that is shipped for it.
 
     Raises:
-        InputError: none is.
+        InputError: none is one.
     """
-    found = [Path(given) for given in policies if (Path(given) / CARD_FILE).is_file()]
+    shipped_here = None if scenario is None else shipped.shipped_folder(scenario)
+    named = {shipped.NAME: shipped_here} if shipped_here is not None else {}
+    folders = [named.get(given, Path(given)) for given in policies]
+    found = list(dict.fromkeys(folder for folder in folders if (folder / CARD_FILE).is_file()))
     if not found:
         raise InputError(
             "--update-cards writes scores into bundles, and none of the policies is one. "
@@ -53,9 +62,10 @@ def write_scores(result: BenchmarkResult, folders: Sequence[Path]) -> list[Path]
     names = {r.name for r in result.results}
     written = []
     for folder in folders:
-        # A bundle goes by its folder's name, or by its whole path where two have the same.
-        name = str(folder) if str(folder) in names else folder.absolute().name
-        if name not in names:  # excluded from the benchmark: it has no scores
+        # A bundle goes by its folder's name, or by its whole path where two have the same; the shipped one by its own.
+        own = [shipped.NAME] if folder.absolute().parent == shipped.SHIPPED else []
+        name = next((n for n in (*own, str(folder), folder.absolute().name) if n in names), None)
+        if name is None:  # excluded from the benchmark: it has no scores
             continue
         scores: dict[str, Any] = {**about, **content["policies"][name], "command": command_line()}
         add_scores(folder, {result.scenario.name: scores})

@@ -140,7 +140,7 @@ def benchmark(
     coupled = coupled or "oracle" in asked or COUPLED in asked
     asked = [name for name in asked if name not in ("oracle", COUPLED)]
     check_outputs(json_file, html, plots)
-    cards = bundles(asked) if update_cards else []
+    cards = bundles(asked, site) if update_cards else []
     rules = tuned_rules(site, tuned)  # of the site as it is shipped: rules do not know the dial
     site = scenario_at(site, None if wish is None else parse_wish(wish))
     extras = replace(break_even_extras(site, _text(traces)), calibrations=calibrations(asked, site))

@@ -43,6 +43,12 @@ def check_compatible(card: dict[str, Any], scenario: Any, table: Any) -> None:
         raise refusal(
             f"The bundle chooses among {card['actions']}, scenario '{scenario.name}' offers {actions}."
         )
+    nodes = [placement.node for placement in scenario.placements] if card.get("nodes") else None
+    if card.get("nodes") != nodes:  # a card without them is from before they were noted
+        raise refusal(
+            f"The bundle's placements {card['actions']} are on {card['nodes']}, those of scenario '{scenario.name}' on "
+            f"{nodes}. Train on this scenario and export again."
+        )
     differences = table_differences(card["observation"].get("features", []), table.records())
     if differences:
         raise refusal(

@@ -17,6 +17,7 @@ from ..envs.observation import ObservationTable, build_table
 from ..envs.scenario import scenario_sha256
 from ..envs.schema import Scenario
 from .bundle_writer import write_bundle
+from .card_limits import must_not_be_used_for
 from .dial_knowledge import wishes_record
 from .frozen import freeze
 from .onnx_graph import onnx_graph
@@ -24,6 +25,8 @@ from .parity import Parity, compare_outputs, random_observations
 from .risk_record import made_of
 from .run_dir import RunDir
 from .sb3_weights import Network, extract_network, sb3_outputs
+from .teach.stage_book import stages_record
+from .training_cost import risk_part, run_part, total_cost
 
 PARITY_OBSERVATIONS = 10_000
 PARITY_SEED = 0
@@ -45,6 +48,8 @@ class Origin:
         versions: library -> version.
         finished: whether the training reached the steps it was asked for.
         risk: where the risk head and the price below it come from: scenario, calibration, training, ...; None without.
+        cost: seconds, energy and CO2 of the training (`training_cost`); None: unknown.
+        stages: what each stage of teaching came to and which one is handed out; None where there was no teacher.
     """
 
     scenario: Scenario
@@ -56,6 +61,8 @@ class Origin:
     versions: dict[str, str]
     finished: bool = True
     risk: dict[str, Any] | None = None
+    cost: dict[str, Any] | None = None
+    stages: dict[str, Any] | None = None
 
 
 def export_run(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
@@ -79,6 +86,7 @@ def export_run(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str])
     file, steps = run.model_file()
     model = load_model(run.config["algorithm"], file)
     sessions = (run.read_json("versions.json") or {"sessions": []})["sessions"]
+    risk = run.risk
     origin = Origin(
         scenario=run.scenario,
         table=_trained_table(run),
@@ -88,7 +96,9 @@ def export_run(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str])
         commit=(run.path / "commit").read_text().strip(),
         versions=sessions[-1]["versions"] if sessions else {},
         finished=run.finished,
-        risk=None if run.risk is None else made_of(run.risk),
+        risk=None if risk is None else made_of(risk),
+        cost=total_cost([run_part(run), *([] if risk is None else [risk_part(risk.card.training)])]),
+        stages=stages_record(run),
     )
     return export_model(model, out_dir, origin)
 
@@ -176,6 +186,8 @@ def make_card(algorithm: str, network: Network, origin: Origin) -> dict[str, Any
             f"{expected[0]} features and {expected[1]} placements. Likely cause: it was trained elsewhere."
         )
     learned = {"layers": network.layers, "activation": network.activation}
+    # A price alone knows every position of the dial, whatever it was tuned at.
+    wishes = wishes_record(scenario.wishes, knows_all=network.activation is None)
     return {
         "algorithm": algorithm,
         "output": network.output,
@@ -183,11 +195,11 @@ def make_card(algorithm: str, network: Network, origin: Origin) -> dict[str, Any
         "risk": None if network.risk is None else {**network.risk, "made": origin.risk},
         "observation": {"sha256": table.sha256, "features": table.records()},
         "actions": actions,
+        "nodes": [placement.node for placement in scenario.placements],
         "scenario": scenario.name,
         "scenario_family": scenario.family,
         "scenario_sha256": scenario_sha256(scenario),
-        # A price alone knows every position of the dial, whatever it was tuned at.
-        "wishes": wishes_record(scenario.wishes, knows_all=network.activation is None),
+        "wishes": wishes,
         "seed": origin.seeds[0],
         "training": {
             "command": origin.command,
@@ -196,7 +208,10 @@ def make_card(algorithm: str, network: Network, origin: Origin) -> dict[str, Any
             "commit": origin.commit,
             "versions": origin.versions,
             "finished": origin.finished,
+            "cost": origin.cost,
+            "stages": origin.stages,
         },
+        "must_not_be_used_for": must_not_be_used_for(scenario, wishes["sampled"], origin.finished),
         "scores": {},
     }
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..envs.errors import InputError, nearest
+from ..envs.observation import build_table
 from ..envs.schema import Scenario
 from ..oracle.per_request import PER_REQUEST, WARM_RADIO, PerRequestOracle
 from ..oracle.solvers import BUDGET, COUPLED, ORACLES, make_oracle
-from . import carbonedge_policy
+from . import carbonedge_policy, shipped
 from .baselines import RandomPlacement, RoundRobin, make_policy, static_names
 from .policy import Policy
 from .risk import policy as learned_risk
@@ -50,8 +51,8 @@ def resolve(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Policy:
 def default_policies(scenario: Scenario, tuned: TunedRules | None = None) -> list[str]:
     """Every static placement of the scenario, every rule, every scheduler of a paper, every oracle but the slow one.
 
-    Among them `learned-risk`, where a risk head is shipped. A scheduler plays with its paper's parameters, and once
-    more as ``NAME-tuned`` where there are tuned ones.
+    Among them `learned-risk` and `pretrained`, where a risk head or an agent is shipped. A scheduler plays with its
+    paper's parameters, and once more as ``NAME-tuned`` where there are tuned ones.
     """
     found = (tuned or tuned_rules(scenario)).parameters
     schedulers = [f"{name}{TUNED_END}" for name in found if name not in RULE_NAMES]
@@ -60,6 +61,7 @@ def default_policies(scenario: Scenario, tuned: TunedRules | None = None) -> lis
         *_UNTUNABLE,
         *tunable_rules(),
         *([learned_risk.NAME] if learned_risk.is_shipped(scenario) else []),
+        *([shipped.NAME] if shipped.is_shipped(scenario, build_table(scenario)) else []),
         *schedulers,
         *oracle_names(scenario),
         BUDGET,
@@ -97,9 +99,9 @@ def contestant(
     """Find a policy and say what it is.
 
     Args:
-        name_or_dir: a baseline, rule, scheduler or oracle (`oracle` for the strongest, which takes seconds a tape), a
-            run folder, a bundle folder or a risk folder; any of them with ``+shield`` at its end plays under the
-            shield.
+        name_or_dir: a baseline, rule, scheduler or oracle (`oracle` for the strongest, which takes seconds a tape),
+            `learned-risk` or `pretrained` for what is shipped for the site, a run folder, a bundle folder or a risk
+            folder; any of them with ``+shield`` at its end plays under the shield.
         scenario: the site it shall decide for; a bundle or run made for another family is refused.
         seed: for policies that draw.
         tuned: parameters of the rules; None: those that are shipped for the scenario.
@@ -121,6 +123,8 @@ def contestant(
     if name_or_dir == learned_risk.NAME:
         folder = learned_risk.shipped_folder(scenario)
         return Contestant(learned_risk.NAME, "learned", learned_risk.shipped(scenario), folder)
+    if name_or_dir == shipped.NAME:
+        return _pretrained(scenario)
     if name_or_dir in carbonedge_policy.VARIANTS:
         return Contestant(name_or_dir, "rule", carbonedge_policy.make(name_or_dir, scenario))
     path = Path(name_or_dir)
@@ -172,8 +176,14 @@ def _from_folder(path: Path, scenario: Scenario) -> Policy:
     )
 
 
+def _pretrained(scenario: Scenario) -> Contestant:
+    folder = shipped.shipped_bundle(scenario, build_table(scenario))
+    policy = _bundle(folder, scenario)
+    policy.name = shipped.NAME
+    return Contestant(policy.name, "learned", policy, folder)
+
+
 def _bundle(path: Path, scenario: Scenario) -> Policy:
-    from ..envs.observation import build_table
     from .compatibility import check_compatible
     from .frozen import FrozenPolicy
 
@@ -189,11 +199,9 @@ def _run(path: Path, scenario: Scenario) -> Policy:
 
 
 def _unknown(given: str, scenario: Scenario) -> InputError:
-    known = list(
-        dict.fromkeys(
-            [*default_policies(scenario), learned_risk.NAME, *ORACLES, *carbonedge_policy.VARIANTS, "oracle"]
-        )
-    )
+    learned = (learned_risk.NAME, shipped.NAME)
+    names = [*default_policies(scenario), *learned, *ORACLES, *carbonedge_policy.VARIANTS, "oracle"]
+    known = list(dict.fromkeys(names))
     if Path(given).is_file():
         return InputError(f"'{given}' is a file. Expected the folder of a run or a bundle that holds it.")
     if "/" in given:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ...envs.observation import build_table
 from ...envs.schema import Scenario
+from .. import shipped
 from .folder import CARD_FILE, is_risk_folder, read_risk
 from .policy import NAME, is_shipped, shipped_folder
 
@@ -15,7 +17,7 @@ _IN_RUN = "risk"  # folder of a run that holds the head its policy is laid over
 
 
 def calibrations(names: Iterable[str], scenario: Scenario) -> dict[str, dict[str, Any]]:
-    """The calibration of each policy that has a risk head, and of `learned-risk` where it is shipped.
+    """The calibration of each policy that has a risk head, and of what is shipped: `learned-risk`, `pretrained`.
 
     Args:
         names: policies as they were asked for: names, folders of runs, bundles or risk heads.
@@ -29,6 +31,11 @@ def calibrations(names: Iterable[str], scenario: Scenario) -> dict[str, dict[str
     found = {folder.name: _of_folder(folder) for folder in sorted(folders)}
     if is_shipped(scenario) and (folder := shipped_folder(scenario)) is not None:
         found[NAME] = read_risk(folder).card.calibration
+    if (
+        shipped.is_shipped(scenario, build_table(scenario))
+        and (folder := shipped.shipped_folder(scenario)) is not None
+    ):
+        found[shipped.NAME] = _of_folder(folder)
     return {name: calibration for name, calibration in found.items() if _is_calibration(calibration)}
 
 

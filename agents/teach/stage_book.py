@@ -20,6 +20,15 @@ from ..run_dir import RunDir
 SCHEMA = "carbonpilot/stages/1"
 FILE, FOLDER = "stages.json", "stages"
 RL = "rl"  # name of the stage after the teaching
+_TOLD = (
+    "name",
+    "requests",
+    "seconds",
+    "updates",
+    "carbon_mg_per_request",
+    "slo_miss_rate",
+    "episodes_meeting_slo",
+)
 
 
 class StageBook:
@@ -80,6 +89,15 @@ class StageBook:
 
     def _write(self) -> None:
         write_json(self._run.path / FILE, self._content)
+
+
+def stages_record(run: RunDir) -> dict[str, Any] | None:
+    """What the card of a bundle says of the stages of a run; None where there was no teacher."""
+    book = run.read_json(FILE)
+    if book is None:
+        return None
+    rows = [{key: row.get(key) for key in _TOLD} for row in book["stages"]]
+    return {"handed_out": book.get("handed_out"), "scored_on": book["scored_on"], "stages": rows}
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""The agents that are shipped: bundles below ``pretrained/``, each in a folder named as a site or a family of sites.
+
+The device finds them too, so nothing of ``envs`` or of the training is imported before something goes wrong.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .bundle import CARD_FILE, read_card
+from .compatibility import check_compatible
+
+NAME = "pretrained"  # of the policy
+SHIPPED = Path(__file__).resolve().parent / "pretrained"
+MAKE = (
+    "carbonpilot risk train {site} --out RISK_DIR",
+    "carbonpilot train {site} --risk RISK_DIR --settings configs/train/ppo-risk-taught.yaml --out RUN_DIR",
+    "carbonpilot export RUN_DIR --out BUNDLE_DIR",
+)
+
+
+def shipped_folder(scenario: Any) -> Path | None:
+    """Folder of the bundle for a scenario or its family, the scenario's own first; None without one."""
+    names = dict.fromkeys((scenario.name, scenario.family))
+    return next((SHIPPED / name for name in names if (SHIPPED / name / CARD_FILE).is_file()), None)
+
+
+def shipped_bundle(scenario: Any, table: Any) -> Path:
+    """Folder of the bundle that is shipped for a scenario and decides there.
+
+    Args:
+        scenario: the ``Scenario``.
+        table: its ``ObservationTable``.
+
+    Raises:
+        InputError: none is shipped for it; says how to make one.
+        BundleError: the one that is was made for other placements or features, or another position of the dial.
+    """
+    folder = shipped_folder(scenario)
+    if folder is None:
+        raise _nothing_shipped(scenario)
+    check_compatible(read_card(folder), scenario, table)
+    return folder
+
+
+def is_shipped(scenario: Any, table: Any) -> bool:
+    """Whether the policy `pretrained` exists for a scenario: a bundle is shipped, and it fits."""
+    from ..envs.errors import InputError
+
+    try:
+        return shipped_folder(scenario) is not None and shipped_bundle(scenario, table) is not None
+    except InputError:
+        return False
+
+
+def _nothing_shipped(scenario: Any) -> Exception:
+    from ..envs.errors import InputError
+
+    commands = "; ".join(f"`{command.format(site=scenario.name)}`" for command in MAKE)
+    return InputError(
+        f"No agent is shipped for site '{scenario.name}' of family '{scenario.family}'. Make one with {commands}; then "
+        "give BUNDLE_DIR."
+    )
