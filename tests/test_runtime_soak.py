@@ -60,5 +60,7 @@ def test_two_thousand_frames_leave_nothing_behind(tmp_path, tiny):
     assert (
         end[0] - warm[0] < 1_000_000
     )  # of Python's own objects, bytes; 1500 frames' records would take ten times that
-    assert end[1:] == warm[1:]
+    # A background read or a turning log may have a file open just then; a leak shows a hundred times in 1500 frames.
+    assert abs(end[1] - warm[1]) <= 3, f"open files: {warm[1]} after 500 frames, {end[1]} after 2000"
+    assert end[2:] == warm[2:], "threads and tasks"
     assert lab.run.faults == 0
