@@ -37,7 +37,10 @@ def run(
     images: Annotated[
         str, typer.Option("--images", help="Folder, image, video, camera:0, or synthetic:COUNT.")
     ],
-    bundle: Annotated[Path | None, typer.Option("--bundle", help="Trained policy, made by export.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", help="Trained policy, made by export; pretrained: the one shipped for the site."),
+    ] = None,
     policy: Annotated[
         str | None,
         typer.Option("--policy", help="Static policy instead: always-local, always-PLACEMENT, round-robin."),

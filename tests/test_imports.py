@@ -55,6 +55,7 @@ FOR_DEVICE = {
     "agents.bundle",
     "agents.bundle_arrays",
     "agents.compatibility",
+    "agents.shipped",
     "agents.dial_knowledge",
     "agents.shield_guards",
     "agents.shield_settings",

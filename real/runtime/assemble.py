@@ -16,6 +16,7 @@ from ..observer import MeasuredThrottle, Observer, site_levels
 from ..shield.shield import Shield
 from .accounts import Accounts
 from .checked import Checked, carried
+from .checks import policy_note
 from .engine import Engine
 from .log_files import LogFiles
 from .log_writer import LogWriter
@@ -210,6 +211,10 @@ class Run:
         for told in self.checked.repaired:
             log.warning("%s", told)
             self.event("log-repaired", "log", told)
+        note = policy_note(self.checked.policy, self.checked.site.scenario)
+        if note is not None:
+            log.info("%s", note)
+            self.event("policy-note", "policy", note)
         if self.server is not None:
             self.server.start()
 

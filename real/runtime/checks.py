@@ -9,8 +9,11 @@ from typing import Any
 from ...agents.compatibility import check_compatible
 from ...agents.frozen import FrozenPolicy
 from ...agents.policy import Policy
+from ...agents.shipped import NAME as PRETRAINED
+from ...agents.shipped import shipped_bundle
 from ...envs.errors import InputError
 from ...envs.observation import ObservationTable
+from ...envs.scenario import scenario_sha256
 from ...envs.schema import Scenario
 from ..calibrate.machine import differences, this_machine
 from ..site_file import SiteFile, file_sha256
@@ -42,6 +45,11 @@ def open_policy(
 ) -> tuple[Policy, str, str]:
     """The policy, its name and its card's hash ("" where it has none).
 
+    Args:
+        bundle: a bundle's folder, or `pretrained` for the one that is shipped for the site; None: ``name`` holds.
+        name: of a static policy.
+        scenario, table: the site's.
+
     Raises:
         BundleError: the bundle is damaged, or was made for another site.
         InputError: there is no static policy of this name.
@@ -50,6 +58,25 @@ def open_policy(
         assert name is not None
         policy = static_policy(name, [p.name for p in scenario.placements])
         return policy, policy.name, ""
-    frozen: Any = FrozenPolicy.load(bundle)
+    shipped = bundle == Path(PRETRAINED)
+    folder = shipped_bundle(scenario, table) if shipped else bundle
+    frozen: Any = FrozenPolicy.load(folder)
     check_compatible(frozen.card, scenario, table)
-    return frozen, frozen.name, file_sha256(bundle / "card.json")
+    if shipped:
+        frozen.name = PRETRAINED
+    return frozen, frozen.name, file_sha256(folder / "card.json")
+
+
+def policy_note(policy: Policy, scenario: Scenario) -> str | None:
+    """What a reader of the log should know of a bundle: that it was trained on other numbers; None where it was not.
+
+    That is the usual case: a device is calibrated after the agent was trained. Placements, nodes and features are the
+    same, or the bundle would have been refused.
+    """
+    card = getattr(policy, "card", None)
+    if card is None or card["scenario_sha256"] == scenario_sha256(scenario):
+        return None
+    return (
+        f"policy '{policy.name}' was trained on scenario '{card['scenario']}' ({card['scenario_sha256'][:12]}), this site "
+        f"is '{scenario.name}' ({scenario_sha256(scenario)[:12]}): the same placements, nodes and features, other numbers"
+    )

@@ -25,7 +25,7 @@ class RunOptions:
     Attributes:
         site: site file.
         images: folder, image, video or camera.
-        bundle, policy: one of them: a bundle's folder, or the name of a static policy.
+        bundle, policy: one of them: a bundle's folder or `pretrained`, or the name of a static policy.
         wish: position of the dial, as typed; None: the site's.
         mode: shadow or active.
         rate: frames a second; None: the camera's, or the site's arrivals on the average.
