@@ -20,6 +20,7 @@ GUARDS = {
     "policy": "no guard objected",
     "bad-observation": "a feature is NaN, infinite or out of its range; the policy was not asked",
     "unknown": "what a decision needs has never been measured",
+    "absent": "the node is not there: the site leaves it out",
     "stale-probe": "the link has not answered probes for too long",
     "stale-load": "the node's load report is too old",
     "stale-feed": "the grid feed is too old to say anything about now",

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from .absence import scenario_of_site
 from .errors import InputError, ScenarioError, unknown_name
 from .schema import Scenario
 from .strict_yaml import read_yaml
@@ -47,9 +48,12 @@ def load_scenario(name_or_path: str | Path, traces: bool = False) -> Scenario:
     """
     path = _find(str(name_or_path), traces)
     content, parents = _resolve(path, ())
-    if content.get("schema") == SITE_SCHEMA:
-        content = content.get("scenario", {})
     where = str(path) + (f" (extends {', '.join(parents)})" if parents else "")
+    if content.get("schema") == SITE_SCHEMA:
+        try:
+            content = scenario_of_site(content)
+        except ValueError as err:
+            raise ScenarioError(f"{where}: {err}") from None
     scenario = validated(Scenario, content, where)
     if traces and scenario.split != "traces":
         raise InputError(

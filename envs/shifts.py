@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from .absence import absent_latency_ms, shown_of_absent
 from .link_sources import LinkRows
 from .observation import ObservationTable
 from .rows import RowLayout
@@ -20,7 +21,6 @@ from .world_types import F32
 
 Keys = npt.NDArray[np.uint64]
 Absent = dict[str, npt.NDArray[np.bool_]]
-ABSENT_LOAD = 1.0  # what an absent node seems to report: it is full
 
 
 def draw_factor(scenario: Scenario, name: str, keys: Keys) -> F32 | None:
@@ -108,12 +108,7 @@ def allowed_placements(scenario: Scenario, keys: Keys) -> npt.NDArray[np.bool_] 
 def hide_reports(shown: dict, absent: Absent, table: ObservationTable) -> None:
     """What telemetry shows of absent nodes: the dirtiest grid and the oldest report of the table, and full load."""
     for name, gone in absent.items():
-        worst = {
-            feature: table.features[table.index[feature]].high
-            for feature in (f"{name}_carbon_g_per_kwh", f"{name}_load_age_s")
-            if feature in table.index
-        }
-        for feature, value in {**worst, f"{name}_load": ABSENT_LOAD}.items():
+        for feature, value in shown_of_absent(name, table).items():
             if feature in shown:
                 shown[feature] = np.where(gone, np.float32(value), shown[feature])
 
@@ -124,5 +119,4 @@ def hide_beliefs(
     """Believed latency of absent nodes' placements: the top of the table's range, in the tape's rows (R, S, B)."""
     for p in scenario.placements:
         if p.node in absent:
-            latest_ms = table.features[table.index[f"{p.name}_latency_ms"]].high
-            rows[layout[f"{p.name}:believed_ms"]][:, absent[p.node]] = latest_ms
+            rows[layout[f"{p.name}:believed_ms"]][:, absent[p.node]] = absent_latency_ms(p.name, table)

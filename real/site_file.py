@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ..envs.absence import always_absent, links_in_use, scenario_of_site, zones_in_use
 from ..envs.errors import nearest
 from ..envs.scenario import SITE_SCHEMA
 from ..envs.schema import LOCAL, Scenario
@@ -162,33 +164,56 @@ class SiteFile(Strict):
     deployment: Deployment
     provenance: Provenance
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out(cls, content: Any) -> Any:
+        """Nodes without a server are absent, in the scenario as well: simulator and device then show the same."""
+        return {**content, "scenario": scenario_of_site(content)} if isinstance(content, dict) else content
+
     @model_validator(mode="after")
     def _names(self) -> SiteFile:
         d, s = self.deployment, self.scenario
+        gone = self.absent
+        for name in gone:
+            if name in d.servers:
+                raise ValueError(
+                    f"deployment.servers: '{name}' has a server, and the scenario says that it is never there "
+                    f"(nodes.{name}.availability.probability is 0). Leave the server out, or calibrate with it."
+                )
+        for p in s.placements:
+            if p.node in gone and p.name in d.remote:
+                raise ValueError(
+                    f"deployment.remote: '{p.name}' is on node '{p.node}', of which deployment.servers names no "
+                    "server. Give the server, or leave all placements of the node out: it is absent then"
+                )
         remote = [p.name for p in s.placements if p.node != LOCAL]
-        _same("deployment.remote", d.remote, remote)
-        _same("deployment.servers", d.servers, list(s.nodes))
-        _same("deployment.probes", d.probes, list(s.links))
-        needed = {
+        _same("deployment.remote", d.remote, remote, [p.name for p in s.placements if p.node in gone])
+        _same("deployment.probes", d.probes, list(s.links), set(s.links) - set(links_in_use(s)))
+        zones = {
             s.device.zone,
             *(n.zone for n in s.nodes.values()),
             *(k.network_zone for k in s.links.values()),
         }
-        _same("deployment.feeds.zones", d.feeds.zones, sorted(needed))
+        _same("deployment.feeds.zones", d.feeds.zones, sorted(zones), zones - set(zones_in_use(s)))
         if (d.feeds.files is not None) != (d.feeds.source == "csv-replay"):
             raise ValueError("deployment.feeds.files belongs to csv-replay and to no other source")
         return self
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Nodes of the scenario that this deployment leaves out: their placements are never used."""
+        return always_absent(self.scenario)
 
-def _same(path: str, given: dict[str, Any], needed: list[str]) -> None:
-    """Refuse names that the scenario does not have, and missing ones."""
+
+def _same(path: str, given: dict[str, Any], known: list[str], optional: Collection[str]) -> None:
+    """Refuse names that the scenario does not have, and missing ones that only an absent node may leave out."""
     for name in given:
-        if name not in needed:
+        if name not in known:
             raise ValueError(
-                f"{path}: '{name}' is not in the scenario.{nearest(name, needed)} Needed: {needed}"
+                f"{path}: '{name}' is not in the scenario.{nearest(name, known)} Needed: {known}"
             )
-    for name in needed:
-        if name not in given:
+    for name in known:
+        if name not in given and name not in optional:
             raise ValueError(f"{path}: '{name}' is missing")
 
 

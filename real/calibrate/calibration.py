@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ... import __version__
+from ...envs.absence import links_in_use, without_nodes
 from ...envs.errors import InputError
 from ...envs.scenario import scenario_dict
 from ...envs.schema import LOCAL, Scenario
@@ -69,21 +70,27 @@ async def calibrate(
     good = [f for f in frames if f.rgb is not None]
     if not good:
         raise InputError(f"None of {len(frames)} images of {wanted.images} is one: nothing to measure with.")
-    content = scenario_dict(wanted.base)
-    for name in wanted.base.links:
+    gone = [name for name in wanted.base.nodes if name not in wanted.deployment.servers]
+    content = without_nodes(scenario_dict(wanted.base), gone)
+    links = links_in_use(validated(Scenario, content, wanted.base_name))
+    for name in links:
         with_room(content, name, _path(wanted, name))
     ledger = Ledger(content, dict(wanted.assumptions))
+    for name in gone:
+        _note_absent(ledger, name)
     scenario = validated(Scenario, ledger.scenario, f"{wanted.base_name} with --assume")
     job = Job(ledger, wanted, scenario, good, effort, tell)
     if effort.runtime:
         job = replace(job, overhead_ms=_overhead(job))
     async with AsyncExitStack() as stack:
         await _start(job, executors, stack)
-        remote = {p.name: executors[p.name] for p in scenario.placements if p.node != LOCAL}
+        remote = {
+            p.name: executors[p.name] for p in scenario.placements if p.node != LOCAL and p.node not in gone
+        }
         measure_payload(ledger, remote, good, wanted.images, effort.images)
-        for name in scenario.links:
+        for name in links:
             await _link(job, name)
-        for name in scenario.nodes:
+        for name in (n for n in scenario.nodes if n not in gone):
             await calibrate_node(job, name, remote)
         await _device(job, executors[scenario.placements[0].name])
     ledger.check_complete()
@@ -106,11 +113,18 @@ def _overhead(job: Job) -> tuple[float, ...]:
 
 async def _start(job: Job, executors: Mapping[str, Executor], stack: AsyncExitStack) -> None:
     """Load models and connect, everything before anything is measured."""
-    for placement in job.scenario.placements:
-        executor = executors[placement.name]
-        job.tell(f"starting {placement.name}")
+    for name, executor in executors.items():
+        job.tell(f"starting {name}")
         stack.push_async_callback(executor.close)
         await executor.start()
+
+
+def _note_absent(ledger: Ledger, node: str) -> None:
+    ledger.derived(f"nodes.{node}.availability.probability", 0.0, "the deployment names no server of it")
+    ledger.notes.append(
+        f"{node} is absent: the deployment leaves it out. Its numbers are the base scenario's, none was measured, and "
+        "its placements are never used."
+    )
 
 
 async def _link(job: Job, name: str) -> None:

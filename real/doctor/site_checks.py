@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ...envs.absence import links_in_use, zones_in_use
 from ...envs.errors import CarbonPilotError
 from ...envs.observation import build_table
 from ...envs.schema import LOCAL
@@ -39,17 +40,22 @@ def site_findings(site: SiteFile, path: Path, logs: Path) -> list[Finding]:
         ("machine", lambda: _machine(site)),
         ("calibration", lambda: _age(site)),
         ("local model", lambda: _model(site, folder)),
-        *((f"probe of {name}", _bound(_probe, name, spec)) for name, spec in d.probes.items()),
+        *(
+            (f"probe of {name}", _bound(_probe, name, spec))
+            for name, spec in d.probes.items()
+            if name in links_in_use(site.scenario)
+        ),
+        *((f"node {name}", _bound(_absent, name, site)) for name in site.absent),
         *(
             (
                 f"placement {p.name}",
                 _bound(_server, p.name, d.servers[p.node], d.remote[p.name], site, folder),
             )
             for p in site.scenario.placements
-            if p.node != LOCAL
+            if p.node != LOCAL and p.node not in site.absent
         ),
         *((f"metrics of {name}", _bound(_metrics, name, spec, site)) for name, spec in d.servers.items()),
-        *((f"feed for {zone}", _bound(_feed, zone, site, folder)) for zone in d.feeds.zones),
+        *((f"feed for {zone}", _bound(_feed, zone, site, folder)) for zone in zones_in_use(site.scenario)),
         ("log disk", lambda: _disk(logs)),
     ]
     return [looked_at(GROUP, name, look) for name, look in looks]
@@ -141,6 +147,13 @@ async def _ask(server: Server, model: RemoteModel, site: SiteFile, folder: Path)
         return (await check_served_model(channel, model, site.deployment.frame)).provider
     finally:
         await channel.close()
+
+
+def _absent(node: str, site: SiteFile) -> Finding:
+    names = ", ".join(p.name for p in site.scenario.placements if p.node == node) or "no placement"
+    detail = f"absent: deployment.servers leaves it out, so {names} will never be used"
+    mend = f"If it is there: name its server and models in the deployment and calibrate again (nodes.{node})."
+    return Finding(GROUP, f"node {node}", "missing", detail, mend)
 
 
 def _metrics(node: str, server: Server, site: SiteFile) -> Finding:

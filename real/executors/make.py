@@ -16,6 +16,8 @@ from .triton_channel import TritonChannel
 def make_executors(site: SiteFile, folder: Path) -> dict[str, Executor]:
     """An executor for each placement, none of them started; placements of one node share its connection.
 
+    Placements of absent nodes have none.
+
     Args:
         site: the site.
         folder: of the site file, which its paths are relative to.
@@ -30,6 +32,8 @@ def make_executors(site: SiteFile, folder: Path) -> dict[str, Executor]:
     channels = {node: TritonChannel(server, folder) for node, server in place.servers.items()}
     executors: dict[str, Executor] = {}
     for p in site.scenario.placements:
+        if p.node in site.absent:
+            continue
         if p.node != LOCAL:
             executors[p.name] = TritonExecutor(p.name, place.remote[p.name], place.frame, channels[p.node])
         elif LOCAL in (q.node for q in site.scenario.placements if q.name in executors):

@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 
 
 def node_sha256(node: Node) -> str:
-    """Hash of all that a node's levels follow from."""
-    text = f"{VERSION} {node.model_dump_json(by_alias=True)}"
+    """Hash of all that a node's levels follow from; whether it is there at all is not part of that."""
+    there = node.model_copy(update={"availability": None})
+    text = f"{VERSION} {there.model_dump_json(by_alias=True)}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ...envs.absence import absent_latency_ms, always_absent, shown_of_absent
 from ...envs.beliefs import BELIEVED_TOP_LOAD, local_numbers, nearest_level, predict, remote_numbers
 from ...envs.observation import ObservationTable, build_table
 from ...envs.rows import RowLayout
@@ -51,7 +52,8 @@ class Doubts:
 
     Attributes:
         device: why nothing can be compared with the device ("unknown" or "stale-feed" of its own grid), or None.
-        placements: the same for each placement (P,), None where all is known.
+        placements: the same for each placement (P,), None where all is known; also for absent nodes', of which
+            nothing is to be known and which the shield forbids.
     """
 
     device: str | None
@@ -94,8 +96,15 @@ class ViewMaker:
         self.rows = RowLayout(scenario, self.table)
         self._encoder = SecondEncoder(self.table)
         self.placement_names = [p.name for p in scenario.placements]
-        self._zones = list(dict.fromkeys([scenario.device.zone, *(n.zone for n in scenario.nodes.values())]))
+        gone = always_absent(scenario)
+        there = [node.zone for name, node in scenario.nodes.items() if name not in gone]
+        self._zones = list(dict.fromkeys([scenario.device.zone, *there]))
         self._places = [_Place(scenario, p, levels) for p in scenario.placements]
+        # As in the simulator's telemetry, by the same functions.
+        self._of_absent = {k: v for name in gone for k, v in shown_of_absent(name, self.table).items()}
+        self._absent_ms = {
+            p.name: absent_latency_ms(p.name, self.table) for p in scenario.placements if p.node in gone
+        }
         self._wishes = scenario.wishes.features
 
     def make(self, snapshot: ProbeSnapshot, zones: Mapping[str, ZoneReading], now_ms: float) -> SecondView:
@@ -109,6 +118,7 @@ class ViewMaker:
         raw = {**self._wishes, **{k: v for k, v in snapshot.features().items() if _usable(k, v)}}
         intensity = {z: float(zones[z].reading.carbon_g_per_kwh) for z in self._zones if z in zones}
         self._show_grid(raw, zones, intensity)
+        raw.update(self._of_absent)
         stale = {z for z in self._zones if z in zones and zones[z].stale}
         believed: dict[int, float] = {}
         for name in self._scenario.links:
@@ -118,9 +128,13 @@ class ViewMaker:
         reasons: list[str | None] = []
         for place in self._places:
             latency, carbon = place.believe(raw)
-            believed[self.rows[f"{place.name}:believed_ms"]] = UNKNOWN_MS if latency is None else latency
             if carbon is not None:
                 raw[f"{place.name}_carbon_mg"] = carbon
+            if place.name in self._absent_ms:
+                believed[self.rows[f"{place.name}:believed_ms"]] = self._absent_ms[place.name]
+                reasons.append(None)
+                continue
+            believed[self.rows[f"{place.name}:believed_ms"]] = UNKNOWN_MS if latency is None else latency
             reasons.append(UNKNOWN if latency is None else STALE_FEED if place.zone in stale else None)
         unknown = self._encoder.unknown(raw)
         home = self._scenario.device.zone

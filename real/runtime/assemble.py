@@ -14,6 +14,7 @@ from ..clock import Clock
 from ..log_records import Header
 from ..observer import MeasuredThrottle, Observer, site_levels
 from ..shield.shield import Shield
+from ..site_file import SiteFile
 from .accounts import Accounts
 from .checked import Checked, carried
 from .checks import policy_note
@@ -31,6 +32,12 @@ from .story import Result
 from .world import World
 
 log = logging.getLogger(__name__)
+
+
+def absent_told(site: SiteFile, node: str) -> str:
+    """What an absent node means, for the log and the user."""
+    names = [p.name for p in site.scenario.placements if p.node == node]
+    return f"the site file leaves it out: {', '.join(names) or 'no placement'} never used, nothing of it is probed"
 
 
 class Run:
@@ -211,6 +218,8 @@ class Run:
         for told in self.checked.repaired:
             log.warning("%s", told)
             self.event("log-repaired", "log", told)
+        for node in self.checked.site.absent:
+            self.event("absent", f"node {node}", absent_told(self.checked.site, node))
         note = policy_note(self.checked.policy, self.checked.site.scenario)
         if note is not None:
             log.info("%s", note)

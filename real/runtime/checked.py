@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from ...agents.policy import Policy
+from ...envs.absence import zones_in_use
 from ...envs.dial import parse_wish, scenario_at
 from ...envs.next_request import RECENT_WEIGHT
 from ...envs.observation import ObservationTable, build_table
@@ -75,7 +76,8 @@ def check(options: RunOptions, clock: Clock) -> Checked:
         repaired = repair(log)
         before = earlier(log, site.scenario.episode.requests)
         check_same_site(before, scenario_sha256(site.scenario), log)
-        feeds = site_feeds(site.deployment.feeds, folder, log / "feeds.json", clock)
+        wanted = zones_in_use(site.scenario)
+        feeds = site_feeds(site.deployment.feeds, folder, log / "feeds.json", clock, wanted)
         if options.stand_in:
             probes, executors, meters = StandInProbes(site.scenario, clock), stand_ins(site, folder), {}
         else:

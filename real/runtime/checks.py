@@ -11,13 +11,14 @@ from ...agents.frozen import FrozenPolicy
 from ...agents.policy import Policy
 from ...agents.shipped import NAME as PRETRAINED
 from ...agents.shipped import shipped_bundle
+from ...envs.absence import always_absent
 from ...envs.errors import InputError
 from ...envs.observation import ObservationTable
 from ...envs.scenario import scenario_sha256
 from ...envs.schema import Scenario
 from ..calibrate.machine import differences, this_machine
 from ..site_file import SiteFile, file_sha256
-from .static_policy import static_policy
+from .static_policy import ALWAYS, static_policy
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +53,12 @@ def open_policy(
 
     Raises:
         BundleError: the bundle is damaged, or was made for another site.
-        InputError: there is no static policy of this name.
+        InputError: there is no static policy of this name, or its placement is on an absent node.
     """
     if bundle is None:
         assert name is not None
         policy = static_policy(name, [p.name for p in scenario.placements])
+        _check_there(policy.name, scenario)
         return policy, policy.name, ""
     shipped = bundle == Path(PRETRAINED)
     folder = shipped_bundle(scenario, table) if shipped else bundle
@@ -80,3 +82,13 @@ def policy_note(policy: Policy, scenario: Scenario) -> str | None:
         f"policy '{policy.name}' was trained on scenario '{card['scenario']}' ({card['scenario_sha256'][:12]}), this site "
         f"is '{scenario.name}' ({scenario_sha256(scenario)[:12]}): the same placements, nodes and features, other numbers"
     )
+
+
+def _check_there(policy: str, scenario: Scenario) -> None:
+    """Refuse a static policy whose only placement can never be used."""
+    for p in scenario.placements:
+        if policy == f"{ALWAYS}{p.name}" and p.node in always_absent(scenario):
+            raise InputError(
+                f"Policy '{policy}' wants node '{p.node}', which the site file leaves out: it is never used. "
+                "Take another policy, or a site file with its server."
+            )

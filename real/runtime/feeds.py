@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,20 +65,30 @@ class SiteFeeds:
         self.background.stop(timeout_s=1.0)
 
 
-def site_feeds(spec: Feeds, folder: Path, cache: Path | None, clock: Clock) -> SiteFeeds:
+def site_feeds(
+    spec: Feeds, folder: Path, cache: Path | None, clock: Clock, wanted: Collection[str] | None = None
+) -> SiteFeeds:
     """Build the feeds of a site file in ``folder``.
+
+    Args:
+        spec: of the site file.
+        folder: of the site file.
+        cache: file that keeps readings over a restart.
+        clock: tells the time.
+        wanted: zones of the scenario that something draws power from; None: all. The others are not asked for.
 
     Raises:
         InputError: a secret is missing, a file cannot be read, the fallback is of another kind.
     """
     files = None if spec.files is None else {zone: folder / file for zone, file in spec.files.items()}
     feed = make_feed(spec.source, clock, files=files)
+    zones = {zone: there for zone, there in spec.zones.items() if wanted is None or zone in wanted}
     background = BackgroundFeed(
         feed,
-        list(dict.fromkeys(spec.zones.values())),
+        list(dict.fromkeys(zones.values())),
         interval_s=spec.interval_s,
         clock=clock,
         cache=None if cache is None else FeedCache(cache),
         fallback=CountryDefault(clock) if spec.fallback == "country-default" else None,
     )
-    return SiteFeeds(background, dict(spec.zones))
+    return SiteFeeds(background, zones)

@@ -18,7 +18,7 @@ from ...envs.errors import CarbonPilotError
 from ..clock import Clock, SystemClock
 from ..executors.make import frames_jpeg_quality
 from ..frames.source import FrameSource, open_frames
-from .assemble import Run
+from .assemble import Run, absent_told
 from .checked import Checked, check
 from .feeder import FrameThread, feed, pace_of
 from .notify import notify, watchdog_interval_s
@@ -142,6 +142,8 @@ def _say_start(run: Run) -> None:
     print(f"{run.options.mode} run {run.header.run} at {run.header.scenario}, policy {run.header.bundle}")
     for name, provider in run.header.providers.items():
         print(f"  {name}: {provider}")
+    for node in run.checked.site.absent:
+        print(f"  node {node} is absent: {absent_told(run.checked.site, node)}")
     print(
         f"  log: {run.options.log}"
         + (f" (goes on with frame {before.next_frame})" if before.next_frame else "")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...envs.absence import always_absent, links_in_use
 from ...envs.errors import InputError
 from ...envs.schema import LOCAL, GeneratedLink, PhasedLink, Scenario, SwitchedLink, TraceLink
 from ...envs.service import mean_ms
@@ -59,7 +60,7 @@ class SiteProbes:
 
 
 def site_probes(site: SiteFile, clock: Clock) -> SiteProbes:
-    """Build a probe for each link, and one for the load of each node that tells its own."""
+    """Build a probe for each link in use, and one for the load of each node that tells its own."""
     scenario, deployment = site.scenario, site.deployment
     links = {
         name: LinkProbe(
@@ -68,6 +69,7 @@ def site_probes(site: SiteFile, clock: Clock) -> SiteProbes:
             UplinkEstimator(prior_mbps(scenario, name)),
         )
         for name, p in deployment.probes.items()
+        if name in links_in_use(scenario)
     }
 
     def learn(watched: Watched) -> None:
@@ -150,6 +152,7 @@ def site_executors(site: SiteFile, folder: Path, without_servers: bool) -> dict[
     return {
         p.name: made[p.name] if p.node == LOCAL else LateExecutor(made[p.name])
         for p in site.scenario.placements
+        if p.name in made
     }
 
 
@@ -165,11 +168,12 @@ class StandInProbes:
     def latest(self) -> ProbeSnapshot:
         """All as calibrated, measured just now."""
         now_s = self._clock.monotonic_s()
-        links = {name: self._link(name, now_s) for name in self._scenario.links}
+        links = {name: self._link(name, now_s) for name in links_in_use(self._scenario)}
+        gone = always_absent(self._scenario)
         loads = {
             name: LoadState(load=0.0, measured_s=now_s)
             for name, node in self._scenario.nodes.items()
-            if node.background is not None
+            if node.background is not None and name not in gone
         }
         return ProbeSnapshot(now_s, links, loads, {})
 
@@ -200,11 +204,13 @@ def stand_ins(site: SiteFile, folder: Path, seed: int = 0) -> dict[str, Executor
     from ...envs.model_card import MASK_SCALE
     from ..executors.standin import StandInExecutor
 
-    make_executors(site, folder)
+    there = make_executors(site, folder)
     size = site.deployment.frame
     mask_size = (size.height // MASK_SCALE, size.width // MASK_SCALE)
     made: dict[str, Executor] = {}
     for number, p in enumerate(site.scenario.placements):
+        if p.name not in there:
+            continue
         servers = 1 if p.node == LOCAL else site.scenario.nodes[p.node].parallelism
         made[p.name] = StandInExecutor(p, seed=seed + number, mask_size=mask_size, parallelism=servers)
     return made

@@ -92,6 +92,7 @@ class Status:
             ],
             "decisions": [_decision(r) for r in reversed(recent[-DECISIONS:])],
             "carbon": self._carbon(),
+            "absent_nodes": list(self._world.absent),
             "links": {name: _link(link, now_s) for name, link in seen.snapshot.links.items()},
             "loads": {
                 name: {

@@ -159,12 +159,13 @@ function show(s) {
     [number(l.loss_pct, 2), "number"], [number(l.uplink_mbps) + (l.uplink_assumed ? " (assumed)" : ""), "number"],
     [age(l.age_s), "number"]]), "This site has no link.");
   const nodes = [...new Set([...Object.keys(s.breakers), ...Object.keys(s.loads)])];
-  table("nodes", nodes.map(name => {
+  table("nodes", [...nodes.map(name => {
     const breaker = s.breakers[name] || "none", load = s.loads[name] || {};
     return [name, [breaker, breaker === "closed" ? "good" : breaker === "none" ? "" : "bad"],
       [load.load === undefined ? "not observed" : number(load.load, 2), "number"],
       [load.load === undefined ? "" : age(load.age_s), "number"], load.error || ""];
-  }), "This site has no other node.");
+  }), ...s.absent_nodes.map(name => [name, "absent", "", "", "left out by the site file, never used"])],
+    "This site has no other node.");
   table("feeds", [...Object.entries(s.feeds).map(([zone, feed]) => [zone,
     [number(feed.carbon_g_per_kwh, 0), "number"], feed.kind + (feed.estimated ? ", estimated" : ""),
     [age(feed.age_s), "number"], feed.stale ? ["stale", "bad"] : ["fresh", "good"], feed.source,

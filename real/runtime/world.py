@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...envs.absence import always_absent, zones_in_use
 from ...envs.schema import LOCAL, Scenario
 from ..clock import Clock
 from ..feeds import Latest
@@ -111,10 +112,12 @@ class World:
     @property
     def zones(self) -> list[str]:
         """Zones of the scenario that something draws power from."""
-        s = self._scenario
-        return sorted(
-            {s.device.zone, *(n.zone for n in s.nodes.values()), *(k.network_zone for k in s.links.values())}
-        )
+        return list(zones_in_use(self._scenario))
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Nodes that the site leaves out."""
+        return always_absent(self._scenario)
 
     def device(self) -> dict[str, float | bool]:
         """The device's heat and speed."""
@@ -200,8 +203,10 @@ class World:
         for zone in self.zones:
             if zone in zones:
                 states[f"feed {zone}"] = "stale" if zones[zone].stale else "fresh"
+        states.update({f"node {name}": "absent" for name in self.absent})
         states["device"] = "throttled" if self._observer.device_state().throttled else "full-speed"
-        states.update({f"breaker {name}": state for name, state in self._breakers().items()})
+        breakers = self._breakers()
+        states.update({f"breaker {name}": s for name, s in breakers.items() if name not in self.absent})
         return states
 
     def _detail(self, subject: str, seen: Seen) -> str:

@@ -19,6 +19,7 @@ from ...agents.policy import Policy
 from ...agents.shield_guards import GUARDS, LOCAL_INDEX, Guards
 from ...agents.shield_settings import ShieldSettings
 from ...agents.shield_sight import ShieldSight
+from ...envs.absence import always_absent
 from ...envs.schema import Scenario
 from ..interfaces import ErrorKind
 from ..observer import Doubts
@@ -70,6 +71,8 @@ class Shield:
         for shared in (self._all, self._only_local):
             shared.flags.writeable = False
         self._remote = range(1, len(self._names))
+        gone = always_absent(scenario)
+        self._absent = [a for a, p in enumerate(scenario.placements) if p.node in gone]
         self._number = 0
         self.reasons: dict[str, int] = defaultdict(int)  # a Counter is three times as slow
         self.last_policy_error = ""
@@ -105,6 +108,8 @@ class Shield:
             return self._local(doubts.device)
         if self._resting or (doubts is not None and doubts.any):
             self._forbid(doubts, now_ms)
+        for a in self._absent:
+            guards.forbid(a, "absent")
         mask = np.array(guards.allowed) if False in guards.allowed else self._all
         left_ms = self._slo_ms - waited_ms
         local_at_ms = self._latest_local_ms(values, left_ms)

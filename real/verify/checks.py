@@ -69,7 +69,7 @@ def link_checks(scenario: Scenario, stretches: list[Condition]) -> list[Check]:
     for name, link in scenario.links.items():
         by_state: dict[str, list[Condition]] = {}
         for s in stretches:
-            if np.isfinite(s.rtt_ms[name]) and (state := nearest_state(link, s.rtt_ms[name])):
+            if np.isfinite(s.rtt_ms.get(name, np.inf)) and (state := nearest_state(link, s.rtt_ms[name])):
                 by_state.setdefault(state[0], []).append(s)
         if by_state:
             found.append(_link_check(name, link, by_state))

@@ -87,6 +87,12 @@ def link_truth(
     return LinkTruth(out["rtt"], out["jitter"], out["loss"], out["rate"], series.blocked, basis)
 
 
+def unused_link(seconds: int, stretches: int) -> LinkTruth:
+    """A link that leads to absent nodes only: it was not probed, and nothing is sent over it."""
+    nothing = np.zeros(seconds)
+    return LinkTruth(nothing, nothing, nothing, np.ones(seconds), nothing > 0, ["unused"] * stretches)
+
+
 def _mean_and_scatter(rtt_ms: F64, answered: npt.NDArray[np.bool_]) -> tuple[F64, float]:
     """Moving mean of the answered probes (S,), and the standard deviation about it."""
     weight = answered.astype(np.float64)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ...envs.absence import always_absent, links_in_use, zones_in_use
 from ...envs.link_sources import blocked_until_ms
 from ...envs.node_bank import TICK_MS
 from ...envs.records import NOISE_BITS
@@ -17,7 +19,7 @@ from ...envs.site import Site
 from ...envs.tape import Tape
 from ...envs.units import MG_PER_J_PER_G_PER_KWH, ms_per_kb
 from .conditions import Condition
-from .link_truth import LinkTruth, link_truth
+from .link_truth import LinkTruth, link_truth, unused_link
 from .served import Served
 from .world import World
 
@@ -80,12 +82,16 @@ def tape_of_log(
     count = len(requests)
     scenario = replay_scenario(scenario, count, requests.payload_kb)
     site = site_for(scenario)
+    used, gone = links_in_use(scenario), always_absent(scenario)
     links = {
         name: link_truth(name, link, world.links[name], stretches, where)
+        if name in used
+        else unused_link(world.seconds, len(stretches))
         for name, link in scenario.links.items()
     }
-    unknown = [n for n in scenario.nodes if n not in world.loads or np.isnan(world.loads[n]).any()]
-    unknown = [n for n in unknown if scenario.nodes[n].background is not None]
+    shown = [n for n, node in scenario.nodes.items() if node.background is not None and n not in gone]
+    unknown = [n for n in shown if n not in world.loads or np.isnan(world.loads[n]).any()]
+    there = np.array([p.node not in gone for p in scenario.placements])
     rng = np.random.default_rng(seed)
     shape = (count + 1, len(scenario.placements), draws)
     arrivals = requests.arrival_ms - world.start_ms
@@ -98,12 +104,14 @@ def tape_of_log(
         ambient=np.zeros(draws),
         valid_rows=np.full(draws, world.seconds + TAIL_ROWS),
         warmup=0,
+        allowed=_columns(there, draws) if gone else None,
     )
-    known = all(not np.isnan(values).any() for values in world.zones.values())
+    zones = (world.zones.get(zone) for zone in zones_in_use(scenario))
+    known = all(values is not None and not np.isnan(values).any() for values in zones)
     return RecordedTape(scenario, tape, requests.placement, links, unknown, known)
 
 
-def _columns(values: npt.NDArray, draws: int) -> npt.NDArray[np.float32]:
+def _columns(values: npt.NDArray, draws: int) -> npt.NDArray[Any]:
     """The same for every draw (N, B)."""
     return np.repeat(values[:, None], draws, axis=1)
 
@@ -122,7 +130,9 @@ def _rows(site: Site, world: World, links: dict[str, LinkTruth], draws: int) -> 
     def put(row: str, values: npt.NDArray) -> None:
         rows[layout[row]] = np.append(values, np.repeat(values[-1:], TAIL_ROWS))[:, None]
 
-    grids = {z: np.nan_to_num(v) * MG_PER_J_PER_G_PER_KWH for z, v in world.zones.items()}
+    # Nobody draws power in the zones that nothing but absent nodes need, and a run does not ask for them.
+    unused = np.zeros(world.seconds)
+    grids = {z: np.nan_to_num(world.zones.get(z, unused)) * MG_PER_J_PER_G_PER_KWH for z in scenario.zones}
     for (name, link), transfer in zip(links.items(), site.transfers, strict=True):
         put(f"{name}:rtt_ms", link.rtt_ms)
         put(f"{name}:jitter_ms", link.jitter_ms)

@@ -232,7 +232,10 @@ def _notes(
         )
     few = [f"{t.placement} ({t.count})" for t in totals if not t.judged]
     used = {t.placement for t in totals}
-    few += [f"{p.name} (0)" for p in site.scenario.placements if p.name not in used]
+    there = [p.name for p in site.scenario.placements if p.node not in site.absent]
+    few += [f"{name} (0)" for name in there if name not in used]
+    for node in site.absent:
+        notes.append(f"{node} is absent: the site file leaves it out, and hindsight does not use it either.")
     if few:
         notes.append(f"Too few requests on the calibrated link to judge: {', '.join(few)}.")
     return notes
