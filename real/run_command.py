@@ -39,7 +39,9 @@ def run(
     ],
     bundle: Annotated[
         Path | None,
-        typer.Option("--bundle", help="Trained policy, made by export; pretrained: the one shipped for the site."),
+        typer.Option(
+            "--bundle", help="Trained policy, made by export; pretrained: the one shipped for the site."
+        ),
     ] = None,
     policy: Annotated[
         str | None,

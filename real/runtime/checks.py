@@ -78,9 +78,10 @@ def policy_note(policy: Policy, scenario: Scenario) -> str | None:
     card = getattr(policy, "card", None)
     if card is None or card["scenario_sha256"] == scenario_sha256(scenario):
         return None
+    here, there = scenario_sha256(scenario)[:12], card["scenario_sha256"][:12]
     return (
-        f"policy '{policy.name}' was trained on scenario '{card['scenario']}' ({card['scenario_sha256'][:12]}), this site "
-        f"is '{scenario.name}' ({scenario_sha256(scenario)[:12]}): the same placements, nodes and features, other numbers"
+        f"policy '{policy.name}' was trained on scenario '{card['scenario']}' ({there}), this site is '{scenario.name}' "
+        f"({here}): the same placements, nodes and features, other numbers"
     )
 
 
