@@ -17,13 +17,18 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..envs.errors import InputError
 from ..envs.files import write_json
+from ..envs.observation import ObservationTable
 from ..envs.schema import Slo
 from .training_settings import ConstraintConfig
 
 SCHEMA = "carbonpilot/constraint/1"
 FILE = "constraint.json"  # in a checkpoint's folder
+STEEPEST = 2.0  # assumed: a budget makes a miss at most exp(2) = 7 times as dear or as cheap
 
 
 class PidLagrangian:
@@ -37,15 +42,17 @@ class PidLagrangian:
         weighted_rate: the same with each miss weighted by its episode's budget; this is what meets the target.
     """
 
-    def __init__(self, settings: ConstraintConfig, slo: Slo) -> None:
-        """Start at the configured multiplier."""
+    def __init__(self, settings: ConstraintConfig, slo: Slo, start: float | None = None) -> None:
+        """Start at a multiplier (`constraint_start`); None: at that of the settings, which then have one."""
+        start = settings.start if start is None else start
+        assert start is not None, "the settings leave the start open"
         self._settings = settings
         self.target = settings.target_share * (1.0 - slo.quantile)
         self.budget_gain = settings.budget_gain
-        self.multiplier = settings.start
+        self.multiplier = start
         self.miss_rate: float | None = None
         self.weighted_rate: float | None = None
-        self._integral = math.log(settings.start)
+        self._integral = math.log(start)
         self._smoothed: float | None = None  # measured share, earlier windows included
         self._missed, self._weighted, self._requests = 0, 0.0, 0
 
@@ -121,3 +128,18 @@ class PidLagrangian:
                 f"{file} does not hold the constraint's state ({error!r}). Likely cause: it was edited or removed. "
                 f"Remove {folder} to go on from the checkpoint before it."
             ) from None
+
+
+def budget_weight(
+    observation: npt.NDArray[np.float32], table: ObservationTable, gain: float
+) -> npt.NDArray[np.float32]:
+    """How much a miss counts by the budget as the device knew it when it decided (B,).
+
+    Args:
+        observation: encoded, (B, F).
+        table: of the observation.
+        gain: ``budget_gain`` of the settings.
+    """
+    spent, progress = table.index["slo_budget_spent"], table.index["progress"]
+    ahead = observation[:, spent] * table.scale[spent] - observation[:, progress] * table.scale[progress]
+    return np.exp(np.clip(gain * ahead, -STEEPEST, STEEPEST)).astype(np.float32)

@@ -10,13 +10,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 
 from ..envs.errors import CarbonPilotError
 from ..envs.sb3_vec_env import Sb3VecEnv
-from .constraint import PidLagrangian
+from .constraint import PidLagrangian, budget_weight
 from .teach.baseline import TapeBaseline
 from .training_settings import PpoConfig, TrainingConfig
 
 F32 = npt.NDArray[np.float32]
 LOCAL_INDEX = 0
-STEEPEST = 2.0  # assumed: a budget makes a miss at most exp(2) = 7 times as dear or as cheap
 
 
 class CheckedEnv(VecEnvWrapper):
@@ -98,8 +97,6 @@ class PricedMisses(VecEnvWrapper):
         """
         super().__init__(venv)
         self._site, self._scale, self._constraint = site, np.float32(scale), constraint
-        index = site.simulator.table.index
-        self._spent, self._progress = index["slo_budget_spent"], index["progress"]
         self._before: Any = None
         self.costs: F32 | None = None
         self.rest: F32 = np.zeros(site.num_envs, np.float32)
@@ -149,14 +146,7 @@ class PricedMisses(VecEnvWrapper):
     def _budget_factor(self) -> F32:
         """How much a miss counts by the budget as the device knew it when it decided (B,)."""
         assert self._constraint is not None
-        gain, table = self._constraint.budget_gain, self._site.simulator.table
-        if gain == 0:
-            return np.ones(self.num_envs, np.float32)
-        ahead = (
-            self._before[:, self._spent] * table.scale[self._spent]
-            - self._before[:, self._progress] * table.scale[self._progress]
-        )
-        return np.exp(np.clip(gain * ahead, -STEEPEST, STEEPEST)).astype(np.float32)
+        return budget_weight(self._before, self._site.simulator.table, self._constraint.budget_gain)
 
 
 def training_env(

@@ -21,6 +21,7 @@ from ..envs.tape import Part
 from . import provenance
 from .algorithms import rollout_steps
 from .compatibility import table_differences
+from .constraint_start import check_start
 from .host_tracker import grid_intensity
 from .normalizer import measure
 from .risk.folder import read_risk, read_risk_for
@@ -109,6 +110,8 @@ def make_plan(
     grid_intensity(settings.country_iso_code)  # refuses a country that is not known
     check_teachable(algo, settings, resolved)
     check_something_to_do(steps, settings)
+    if settings.constraint is not None:
+        check_start(settings.constraint, resolved, risk is not None)
     if risk is not None:
         risk_parts(algo, settings, resolved, read_risk_for(risk, resolved))  # refuses what does not fit
     whole = rollout_steps(settings)

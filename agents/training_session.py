@@ -22,6 +22,7 @@ from .algorithms import MASKS_ITSELF, build_model, load_checkpoint, save_model
 from .callbacks import Checkpoints, EpisodeMetrics, Evaluate, ShowProgress, StopTraining
 from .constraint import PidLagrangian
 from .constraint_callback import ConstraintCallback
+from .constraint_start import constraint_start
 from .run_dir import Checkpoint, RunDir
 from .teach.in_session import Teaching
 from .tensorboard_log import Board
@@ -152,10 +153,14 @@ class TrainingSession:
         settings = self._plan.settings.constraint
         if settings is None:
             return None
-        constraint = PidLagrangian(settings, self._plan.scenario.slo)
+        plan = self._plan
         if self._checkpoint is not None:
+            constraint = PidLagrangian(settings, plan.scenario.slo, settings.lowest)
             constraint.load(self._checkpoint.folder)
-        return constraint
+            return constraint
+        start = constraint_start(settings, plan.scenario, self._run.risk, plan.seed, plan.traces_dir)
+        self._say(f"at first a miss costs {start.multiplier:.3g} of reward: {start.why}")
+        return PidLagrangian(settings, plan.scenario.slo, start.multiplier)
 
     def _model(self, env: VecEnv) -> BaseAlgorithm:
         """A new model, or that of the checkpoint with random streams of its own for this session."""

@@ -25,7 +25,9 @@ class ConstraintConfig(Strict):
         kp: per error of the last window.
         ki: per window and error.
         kd: per growth of the error; its fall counts nothing.
-        start: multiplier of the first window.
+        start: multiplier of the first window; null: over a risk head what its tuned price of a miss comes to
+            (`constraint_start`), else ``start_guess``.
+        start_guess: multiplier of the first window where nothing better is known.
         lowest: bound of the multiplier ...
         highest: ... and the other one; the integral is held between them too.
         smoothing: weight of the earlier windows in the measured share.
@@ -40,7 +42,8 @@ class ConstraintConfig(Strict):
     kp: NonNegative
     ki: NonNegative
     kd: NonNegative
-    start: Positive
+    start: Positive | None
+    start_guess: Positive | None = None
     lowest: Positive
     highest: Positive
     smoothing: Discount
@@ -50,10 +53,12 @@ class ConstraintConfig(Strict):
 
     @model_validator(mode="after")
     def _ordered(self) -> ConstraintConfig:
-        if not self.lowest <= self.start <= self.highest:
-            raise ValueError(
-                f"start ({self.start}) must lie between lowest ({self.lowest}) and highest ({self.highest})"
-            )
+        for name in ("start", "start_guess"):
+            value = getattr(self, name)
+            if not self.lowest <= (self.lowest if value is None else value) <= self.highest:
+                raise ValueError(
+                    f"{name} ({value}) must lie between lowest ({self.lowest}) and highest ({self.highest})"
+                )
         return self
 
 

@@ -23,7 +23,7 @@ WINDOW = 1000
 def settings(**changes) -> ConstraintConfig:
     shipped = load_training_config("ppo", "x", "x")[0].constraint
     assert shipped is not None
-    return ConstraintConfig(**{**shipped.model_dump(), "update_steps": WINDOW, **changes})
+    return ConstraintConfig(**{**shipped.model_dump(), "start": 4.0, "update_steps": WINDOW, **changes})
 
 
 def window(constraint: PidLagrangian, miss_rate: float) -> float:

@@ -112,8 +112,7 @@ def test_constraint_sets_the_price_in_the_baseline_too(tiny_scenario):
     assert settings.constraint is not None
     misses = {}
     for multiplier in (0.1, 50.0):
-        constraint = PidLagrangian(settings.constraint, scenario.slo)
-        constraint.multiplier = multiplier
+        constraint = PidLagrangian(settings.constraint, scenario.slo, multiplier)
         site, own = (make_sb3_env(scenario, 16, 3) for _ in range(2))
         env = training_env(site, settings, True, constraint)
         env.reset()
