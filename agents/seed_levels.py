@@ -1,7 +1,7 @@
-"""Which of the given runs and bundles are one agent trained with several seeds.
+"""Which of the given runs, bundles and risk folders are one agent trained with several seeds.
 
 Two trainings belong together when everything about them is the same but the seed: scenario, algorithm, settings and
-steps. A run says so in its ``config.yaml``, a bundle in its ``card.json``.
+steps. A run says so in its ``config.yaml``, a bundle in its ``card.json``, a risk head in its ``price.json``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..envs.errors import InputError
 from .bundle import CARD_FILE, WEIGHTS_FILE
+from .risk.folder import CARD_FILE as RISK_CARD
+from .risk.folder import HEAD_FILE, is_risk_folder, read_risk
 
+LEARNED_RISK = "learned-risk"
 # Options of `train` that do not change what is trained, with the number of words after each.
-_NOT_SETTINGS = {"--seed": 1, "--out": 1, "--resume": 0}
+# A risk head's folder is none either: each seed may have one of its own, and how it was made is told beside the command.
+_NOT_SETTINGS = {"--seed": 1, "--out": 1, "--resume": 0, "--risk": 1}
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,8 @@ class Training:
     """Where a learned policy comes from.
 
     Attributes:
-        folder: the run or bundle as it was given.
-        algorithm: e.g. "ppo".
+        folder: the run, bundle or risk folder as it was given.
+        algorithm: e.g. "ppo"; of a risk head `LEARNED_RISK`.
         seed: training seed.
         settings: text that is the same for trainings that differ in their seed only.
         sha256: hash of the weights.
@@ -55,8 +60,10 @@ class Siblings:
 
 
 def read_training(folder: Path) -> Training:
-    """Read where the policy in a run or bundle folder comes from; the folder has been loaded before."""
-    return _of_bundle(folder) if (folder / CARD_FILE).is_file() else _of_run(folder)
+    """Read where the policy in a folder comes from; the folder has been loaded before."""
+    if (folder / CARD_FILE).is_file():
+        return _of_bundle(folder)
+    return _of_risk(folder) if is_risk_folder(folder) else _of_run(folder)
 
 
 def siblings(trainings: Mapping[str, Training]) -> list[Siblings]:
@@ -91,19 +98,35 @@ def _of_bundle(folder: Path) -> Training:
         **{key: card[key] for key in ("algorithm", "output", "network", "scenario_sha256")},
         "table": card["observation"].get("sha256"),
         "steps": training.get("steps"),
+        "risk": (((card.get("risk") or {}).get("made") or {}).get("training") or {}).get("settings"),
         "commands": sorted({_settings_of(c) for c in str(training.get("command", "")).split(" && ")}),
     }
     sha256 = card["files"][WEIGHTS_FILE]
     return Training(str(folder), card["algorithm"], card["seed"], _text("bundle", same), sha256)
 
 
+def _of_risk(folder: Path) -> Training:
+    card = read_risk(folder).card
+    seed = card.training.get("seed")
+    if not isinstance(seed, int):
+        raise InputError(f"{folder / RISK_CARD}: training.seed: expected the seed of its training, got {seed!r}.")
+    same = {
+        **{key: getattr(card, key) for key in ("scenario_sha256", "table_sha256", "actions")},
+        "settings": card.training.get("settings"),
+    }
+    return Training(str(folder), LEARNED_RISK, seed, _text("risk", same), card.files[HEAD_FILE])
+
+
 def _of_run(folder: Path) -> Training:
-    from .run_dir import RunDir
+    from .run_dir import RISK_FOLDER, RunDir
 
     run = RunDir(folder)
     file, steps = run.model_file()
     scenario = (folder / "scenario_sha256").read_text().strip()
-    same = {"config": run.config, "scenario_sha256": scenario, "steps": steps}
+    config = dict(run.config)
+    if config.get("risk") is not None:
+        config["risk"] = _of_risk(folder / RISK_FOLDER).settings
+    same = {"config": config, "scenario_sha256": scenario, "steps": steps}
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     return Training(str(folder), run.config["algorithm"], run.seed, _text("run", same), sha256)
 

@@ -6,12 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from risk_builder import make_risk
 
 from carbonpilot.agents.benchmark import benchmark, play
 from carbonpilot.agents.bundle_writer import write_bundle
 from carbonpilot.agents.policy_registry import contestants
 from carbonpilot.agents.report import as_json, write_report
-from carbonpilot.agents.run_dir import RunDir
+from carbonpilot.agents.run_dir import RunDir, risk_hashes
 from carbonpilot.agents.scoreboard import COLUMNS, rows
 from carbonpilot.agents.seed_levels import Training, read_training, siblings
 from carbonpilot.agents.verdict import verdict
@@ -46,6 +47,38 @@ def bundle(folder, seed: int, placement: int, **training) -> str:
         "scores": {},
     }
     return str(write_bundle(folder, card, arrays, b"graph"))
+
+
+@pytest.mark.parametrize("episodes", [400, 800])
+def test_risk_heads_are_siblings_by_how_they_were_made_and_so_are_the_runs_over_them(tmp_path, episodes):
+    """The whole pipeline has the seed: each run may be laid over a head of its own."""
+
+    def head(name: str, seed: int, count: int):
+        folder = make_risk(tmp_path / name, METRO, seed=seed)
+        card = json.loads((folder / "price.json").read_text())
+        card["training"] = {"seed": seed, "settings": {"episodes": count}}
+        (folder / "price.json").write_text(json.dumps(card))
+        return folder
+
+    def run(name: str, seed: int, risk):
+        zeros, config = np.zeros(3, np.float32), {"algorithm": "ppo", "risk": risk_hashes(risk)}
+        made = RunDir.create(tmp_path / name, config, METRO, seed, "abc", zeros, zeros, risk)
+        made.save_checkpoint(100, lambda folder: (folder / "model.zip").write_bytes(name.encode()))
+        return read_training(tmp_path / name)
+
+    heads = head("head-0", 0, 400), head("head-1", 1, episodes)
+    trainings = {f"head-{i}": read_training(folder) for i, folder in enumerate(heads)}
+    trainings |= {f"run-{i}": run(f"run-{i}", i, folder) for i, folder in enumerate(heads)}
+    groups = {g.name: g.members for g in siblings(trainings)}
+    alike = {"learned-risk x2 seeds": ("head-0", "head-1"), "ppo x2 seeds": ("run-0", "run-1")}
+    assert groups == (alike if episodes == 400 else {})
+
+
+def test_a_risk_folder_is_played_with_its_seed(tmp_path):
+    folder = str(make_risk(tmp_path / "head", METRO))
+    result = play(contestants([folder], METRO), METRO, 2, 0)
+    assert as_json(result)["policies"]["head"]["training"]["seed"] == 3
+    assert as_json(result)["policies"]["head"]["training"]["algorithm"] == "learned-risk"
 
 
 @pytest.fixture(scope="module")
