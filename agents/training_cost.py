@@ -7,9 +7,8 @@ from typing import Any
 
 from .run_dir import RunDir
 from .tracking import FILE as EMISSIONS_FILE
-from .tracking import SUMMED
 
-SECONDS, ENERGY, CARBON = SUMMED
+SECONDS, ENERGY, CARBON = "seconds", "energy_kwh", "emissions_g"
 UNITS = {SECONDS: "s", ENERGY: "kWh", CARBON: "g CO2"}
 Part = dict[str, Any]
 
@@ -37,10 +36,10 @@ def total_cost(parts: Sequence[Part]) -> dict[str, Any]:
 
     ``at_least`` is the sum of what is known, where that is less than everything.
     """
-    unknown = [f"{UNITS[key]} of {part['what']}" for part in parts for key in SUMMED if part[key] is None]
-    known = {key: [part[key] for part in parts if part[key] is not None] for key in SUMMED}
-    sums = {key: sum(known[key]) if parts and len(known[key]) == len(parts) else None for key in SUMMED}
-    least = {key: sum(known[key]) for key in SUMMED if sums[key] is None and known[key]}
+    unknown = [f"{UNITS[key]} of {part['what']}" for part in parts for key in UNITS if part[key] is None]
+    known = {key: [part[key] for part in parts if part[key] is not None] for key in UNITS}
+    sums = {key: sum(known[key]) if parts and len(known[key]) == len(parts) else None for key in UNITS}
+    least = {key: sum(known[key]) for key in UNITS if sums[key] is None and known[key]}
     return {**sums, "at_least": least, "unknown": unknown, "parts": list(parts)}
 
 
@@ -51,19 +50,16 @@ def cost_line(cost: Mapping[str, Any] | None) -> str:
     if not cost["unknown"]:
         sums = f"{cost[SECONDS]:.0f} s, {cost[ENERGY] * 1000:.2f} Wh, {cost[CARBON]:.2f} g CO2"
         return f"training cost: {sums} ({' + '.join(part['what'] for part in cost['parts'])})"
-    known = {key: cost["at_least"].get(key, cost[key]) for key in SUMMED}
+    known = {key: cost["at_least"].get(key, cost[key]) for key in UNITS}
     words = [f"at least {value:.3g} {UNITS[key]}" for key, value in known.items() if value is not None]
     return f"training cost: {', '.join([*words, 'unknown: ' + ', '.join(cost['unknown'])])}"
 
 
 def _sums(document: Mapping[str, Any]) -> dict[str, float | None]:
-    return {key: document.get(key) for key in SUMMED}
+    return {SECONDS: document.get("duration_s"), ENERGY: document.get(ENERGY), CARBON: document.get(CARBON)}
 
 
 def _how(sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Grid and method of the measurement, as the newest session has them."""
-    return (
-        {key: sessions[-1].get(key) for key in ("country_iso_code", "carbon_g_per_kwh", "method")}
-        if sessions
-        else {}
-    )
+    keys = ("country_iso_code", "carbon_g_per_kwh", "method")
+    return {key: sessions[-1].get(key) for key in keys} if sessions else {}

@@ -16,12 +16,20 @@ from carbonpilot.envs.simulator import Simulator
 
 def simulated_observations(scenario, count, batch=50, seed=5, part="evaluation"):
     """Observations of episodes under random placements (count, F)."""
+    return simulated(scenario, count, batch, seed, part)[0]
+
+
+def simulated(scenario, count, batch=50, seed=5, part="evaluation"):
+    """Observations of episodes under random allowed placements (count, F), and the masks (count, P)."""
     rng = np.random.default_rng(seed)
     simulator = Simulator(scenario, batch, part=part)
-    rows = [simulator.reset(np.arange(batch)).copy()]
+    rows, masks = [simulator.reset(np.arange(batch)).copy()], [simulator.masks().copy()]
     while len(rows) * batch < count:
-        rows.append(simulator.step(rng.integers(0, len(scenario.placements), batch)).observation.copy())
-    return np.concatenate(rows)[:count]
+        chosen = rng.integers(0, len(scenario.placements), batch)
+        allowed = masks[-1][np.arange(batch), chosen]
+        rows.append(simulator.step(np.where(allowed, chosen, 0)).observation.copy())
+        masks.append(simulator.masks().copy())
+    return np.concatenate(rows)[:count], np.concatenate(masks)[:count]
 
 
 def random_head(scenario, hidden=(16, 16), seed=0, powers=True):

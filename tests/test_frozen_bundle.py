@@ -1,15 +1,12 @@
 import errno
-import hashlib
-import io
 import json
 import os
-import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_builder import check_never_unpickled, forged, swap_weights
 
 from carbonpilot import __version__
 from carbonpilot.agents import bundle_writer
@@ -110,13 +107,6 @@ def test_what_is_not_a_bundle_is_refused(tmp_path):
             FrozenPolicy.load(tmp_path)
 
 
-def forged(bundle, **changes):
-    """A bundle whose hashes are right though its content is not, as another version may write it."""
-    content = read_card(bundle)
-    content.update(changes)
-    (bundle / CARD_FILE).write_bytes(seal(content))
-
-
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
@@ -181,35 +171,8 @@ def test_arrays_that_are_no_policy_are_neither_written_nor_read(bundle, tmp_path
         FrozenPolicy.load(bundle)
 
 
-def swap_weights(bundle, content, **savez):
-    buffer = io.BytesIO()
-    np.savez(buffer, **content, **savez)
-    (bundle / WEIGHTS_FILE).write_bytes(buffer.getvalue())
-    files = {**read_card(bundle)["files"], WEIGHTS_FILE: hashlib.sha256(buffer.getvalue()).hexdigest()}
-    forged(bundle, files=files)
-
-
-class Bomb:
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return Path.touch, (self.target,)
-
-
 def test_an_array_of_objects_is_refused_and_never_unpickled(bundle, tmp_path):
-    bomb, target = np.array([Bomb(tmp_path / "exploded")], dtype=object), tmp_path / "exploded"
-    swap_weights(bundle, {**arrays(), "bias_1": bomb}, allow_pickle=True)
-    with pytest.raises(BundleError, match="not a plain NumPy archive"):
-        FrozenPolicy.load(bundle)
-    raw = pickle.dumps(Bomb(target))
-    (bundle / WEIGHTS_FILE).write_bytes(raw)  # np.load would take a bare pickle for an array, too
-    forged(bundle, files={**read_card(bundle)["files"], WEIGHTS_FILE: hashlib.sha256(raw).hexdigest()})
-    with pytest.raises(BundleError, match="not a plain NumPy archive"):
-        FrozenPolicy.load(bundle)
-    assert not target.exists()
-    pickle.loads(raw)
-    assert target.exists()  # the bomb is a real one
+    check_never_unpickled(bundle, tmp_path / "exploded")
 
 
 def test_load_refuses_another_table_or_family(bundle):
