@@ -31,6 +31,7 @@ GUARDS = {
     "budget": "few misses are left; the smallest upper latency is chosen",
     "policy-error": "the policy raised",
     "illegal-action": "the policy answered with something that is no placement",
+    "shield-error": "the shield itself failed",
 }
 
 LOCAL_INDEX = 0

@@ -12,6 +12,8 @@ from ..envs.schema import LOCAL, Scenario
 
 _greater_equal, _less_equal = np.greater_equal, np.less_equal
 
+MOST_TOLD = 4  # features named of a bad observation
+
 Where = tuple[int, float]  # position in the vector, and scale
 
 
@@ -30,6 +32,7 @@ class ShieldSight:
         """Look every feature up in the scenario's table."""
         table = build_table(scenario)
         self.scenario, self._low, self._high = scenario, table.low, table.high
+        self._names, self._scale = table.names, table.scale
 
         def where(name: str) -> Where:
             return table.index[name], table.features[table.index[name]].scale
@@ -64,6 +67,15 @@ class ShieldSight:
         _greater_equal(observation, self._low, self._above)  # a NaN is neither
         _less_equal(observation, self._high, self._below)
         return 0 not in self._flags
+
+    def what_is_wrong(self, observation: npt.NDArray[np.float32]) -> str:
+        """The features of a vector that is not `sound`, with their values in their units."""
+        if observation.shape != self._shape:
+            return f"{observation.shape} numbers instead of {self._shape}"
+        within = (observation >= self._low) & (observation <= self._high)
+        bad = np.flatnonzero(~within)
+        told = [f"{self._names[i]} = {observation[i] * self._scale[i]:g}" for i in bad[:MOST_TOLD].tolist()]
+        return ", ".join(told) + (f" and {len(bad) - MOST_TOLD} more" if len(bad) > MOST_TOLD else "")
 
     def sound_rows(self, observations: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """The same for each of a batch (B, F)."""

@@ -135,6 +135,12 @@ class Lab:
             await asyncio.sleep(gap_s)
         await self.run.engine.idle()
 
+    async def recorded(self) -> None:
+        """Wait until every frame's record is made: counters tell of all of them then."""
+        totals = self.run.engine.totals
+        while totals.recorded < totals.offered:
+            await asyncio.sleep(0.005)
+
     def records(self) -> list[FrameRecord]:
         """What the log holds."""
         return [r for r in read_log(self.run.options.log) if isinstance(r, FrameRecord)]

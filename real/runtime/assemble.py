@@ -146,7 +146,8 @@ class Run:
         )  # fmt: skip
         self.world = World(
             scenario, checked.probes, checked.feeds, observer, clock, began_s, self.log.put, self.mind.breakers,
-            lambda: self.engine.in_flight, self.meters.look,
+            lambda: self.engine.in_flight, self.meters.look, self.mind.placements,
+            self.mind.troubles,
         )  # fmt: skip
         savings = Savings(scenario, checked.table, options.mode)
         self.status = Status(
@@ -163,7 +164,9 @@ class Run:
             from .http_server import StatusServer
             from .metrics import Metrics
 
-            metrics = Metrics(header, self.world, savings, lambda: self.log.state, lambda: self.faults)
+            metrics = Metrics(
+                header, self.world, savings, lambda: self.log.state, lambda: self.faults, self.mind.masked
+            )
             tell.append(metrics.count)
             self.server = StatusServer(options.listen, metrics.page, self.status.content)
             self.address = self.server.address

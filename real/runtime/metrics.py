@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -27,6 +27,7 @@ class Metrics:
         savings: for the carbon saved.
         log_state: how the log is doing.
         faults: errors of our own code so far.
+        masked: decisions in which a placement was taken away, by placement and why.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Metrics:
         savings: Savings,
         log_state: Callable[[], LogState],
         faults: Callable[[], int],
+        masked: Callable[[], Mapping[tuple[str, str], int]] = dict,
     ) -> None:
         self.registry = registry = CollectorRegistry()
         slo_s = header.slo_ms / 1000
@@ -98,7 +100,7 @@ class Metrics:
             registry=registry,
         )
         run.labels(header.run, header.mode, header.scenario, header.bundle).set(1)
-        registry.register(_Now(world, savings, log_state, faults))
+        registry.register(_Now(world, savings, log_state, faults, masked))
 
     def count(self, record: FrameRecord) -> None:
         """Take a frame."""
@@ -138,13 +140,27 @@ class _Now(Collector):
     """What is read at the moment of asking."""
 
     def __init__(
-        self, world: World, savings: Savings, log_state: Callable[[], LogState], faults: Callable[[], int]
+        self,
+        world: World,
+        savings: Savings,
+        log_state: Callable[[], LogState],
+        faults: Callable[[], int],
+        masked: Callable[[], Mapping[tuple[str, str], int]],
     ) -> None:
         self._world, self._savings, self._log_state, self._faults = world, savings, log_state, faults
+        self._masked = masked
 
     def collect(self) -> Iterator[Metric]:
         """Gauges of now."""
         yield from self._ages()
+        taken = CounterMetricFamily(
+            "carbonpilot_masked",
+            "Decisions in which a placement was taken away, by why.",
+            labels=["placement", "reason"],
+        )
+        for labels, count in self._masked().items():
+            taken.add_metric(labels, count)
+        yield taken
         states = GaugeMetricFamily(
             "carbonpilot_state", "1 for the state that a part is in.", labels=["subject", "state"]
         )

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from ...envs.absence import always_absent
 from ...envs.schema import LOCAL, Scenario
 from ...envs.units import BYTES_PER_KB
 from ..clock import Clock
@@ -51,6 +52,8 @@ class RuntimeMind:
         self._names = [p.name for p in scenario.placements]
         self._number = {name: a for a, name in enumerate(self._names)}
         self._remote = [a for a, p in enumerate(scenario.placements) if p.node != LOCAL]
+        gone = (LOCAL, *always_absent(scenario))
+        self._there = [p.name for p in scenario.placements if p.node not in gone]
         index = observer.table.index
         self._latency = [index[f"{name}_latency_ms"] for name in self._names]
         self._frame_of: dict[int, int] = {}  # number of the story -> the observer's
@@ -59,6 +62,8 @@ class RuntimeMind:
         self._watched: dict[Call, Watched] = {}
         self._node = {p.name: p.node for p in scenario.placements}
         self._breakers: dict[str, str] = {}
+        self._masked: dict[tuple[str, str], int] = {}
+        self._told: dict[str, int] = {}  # decisions with a trouble that have been told of, by reason
 
     def judge(self, story: Story) -> Judgement:
         """Observe, ask the policy, guard its choice."""
@@ -160,6 +165,29 @@ class RuntimeMind:
             states = self._shield.states(self._now_ms())["breakers"]
             self._breakers = {name: state["state"] for name, state in states.items()}
         return self._breakers
+
+    def placements(self) -> dict[str, str]:
+        """Whether each server's placement was allowed at the last decision, or why not; from any thread.
+
+        Those of absent nodes are left out: they never are.
+        """
+        placements = self._shield.states(self._now_ms())["placements"]
+        return {name: placements[name]["why"] or "allowed" for name in self._there}
+
+    def masked(self) -> dict[tuple[str, str], int]:
+        """Decisions in which a placement was taken away, by placement and why; from any thread."""
+        with contextlib.suppress(RuntimeError):  # as above
+            self._masked = {(self._names[a], why): n for (a, why), n in self._shield.masked.items()}
+        return self._masked
+
+    def troubles(self) -> list[tuple[str, str]]:
+        """What went wrong in deciding since it was asked last: reason, and what it was; for one thread."""
+        found = []
+        for reason, (count, text) in self._shield.troubles().items():
+            if (more := count - self._told.get(reason, 0)) > 0:
+                self._told[reason] = count
+                found.append((reason, f"{more} frames went to the device; the newest: {text}"))
+        return found
 
     def _tell_what_left(self) -> None:
         """Calls without an answer whose bytes have left: the link is free again."""

@@ -76,7 +76,8 @@ class Savings:
     def believed_mg(self, observation: list[float], placement: str) -> float | None:
         """Believed carbon of a placement in an observation; its upper bound stands for unknown."""
         i = self._carbon[placement][0]
-        return None if observation[i] >= self._high[i] else observation[i] * self._scale[i]
+        known = 0.0 <= observation[i] < self._high[i]  # nor NaN, which would spoil the sum for good
+        return observation[i] * self._scale[i] if known else None
 
     def _spent_mg(self, record: FrameRecord) -> float | None:
         if record.executed is None or record.observation is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,6 +70,8 @@ class World:
         breakers: states of the breakers by node.
         in_flight: frames without a result.
         also: further work for this thread at each look, such as the meters' windows.
+        placements: whether each server's placement is allowed, or why not.
+        troubles: what went wrong in deciding since it was asked last: reason and detail; each becomes an event.
     """
 
     def __init__(
@@ -84,10 +86,13 @@ class World:
         breakers: Callable[[], Mapping[str, str]],
         in_flight: Callable[[], int],
         also: Callable[[float], None] = lambda now_s: None,
+        placements: Callable[[], Mapping[str, str]] = dict,
+        troubles: Callable[[], Sequence[tuple[str, str]]] = tuple,
     ) -> None:
         self._scenario, self._probes, self._feeds, self._observer = scenario, probes, feeds, observer
         self._clock, self._began_s, self._put = clock, began_s, put
         self._breakers, self.in_flight, self._also = breakers, in_flight, also
+        self._placements, self._troubles, self._warned = placements, troubles, set[str]()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.faults = 0
@@ -104,6 +109,7 @@ class World:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(5.0)
+        self._tell_troubles()
 
     def now_s(self) -> float:
         """The clock's time."""
@@ -137,7 +143,16 @@ class World:
         for subject, state in seen.states.items():
             if before.states.get(subject, state) != state:
                 self.event(state, subject, self._detail(subject, seen))
+        self._tell_troubles()
         return seen
+
+    def _tell_troubles(self) -> None:
+        """An event for each reason and second; a warning for the first of each."""
+        for reason, detail in self._troubles():
+            self.event(reason, "decisions", detail)
+            if reason not in self._warned:
+                self._warned.add(reason)
+                log.warning("%s: %s. Further ones are in the log.", reason, detail)
 
     def event(self, event: str, subject: str, detail: str) -> None:
         """Have an event logged."""
@@ -205,6 +220,7 @@ class World:
                 states[f"feed {zone}"] = "stale" if zones[zone].stale else "fresh"
         states.update({f"node {name}": "absent" for name in self.absent})
         states["device"] = "throttled" if self._observer.device_state().throttled else "full-speed"
+        states.update({f"placement {name}": state for name, state in self._placements().items()})
         breakers = self._breakers()
         states.update({f"breaker {name}": s for name, s in breakers.items() if name not in self.absent})
         return states

@@ -75,7 +75,8 @@ class Shield:
         self._absent = [a for a, p in enumerate(scenario.placements) if p.node in gone]
         self._number = 0
         self.reasons: dict[str, int] = defaultdict(int)  # a Counter is three times as slow
-        self.last_policy_error = ""
+        self.masked: dict[tuple[int, str], int] = defaultdict(int)  # by placement and why it was taken away
+        self.last_policy_error = self.last_bad_observation = self.last_error = ""
         policy.reset(1)
 
     def decide(self, observation: npt.NDArray[np.float32], now_ms: float, waited_ms: float = 0.0) -> Decision:
@@ -88,9 +89,11 @@ class Shield:
         """
         try:
             decision = self._decide(observation, now_ms, waited_ms)
-        except Exception:  # the frame must get its result whatever is wrong here
-            log.exception("the shield itself failed; the frame goes to the device")
-            decision = self._local("bad-observation")
+        except Exception as error:  # the frame must get its result whatever is wrong here
+            if not self.last_error:  # once; the frames' lines count them
+                log.exception("The shield itself failed; the frame goes to the device.")
+            self.last_error = f"{type(error).__name__}: {error}"
+            decision = self._local("shield-error")
         self.reasons[decision.reason] += 1
         node = self._node_of[decision.placement]
         if self._resting:
@@ -100,6 +103,7 @@ class Shield:
 
     def _decide(self, observation: npt.NDArray[np.float32], now_ms: float, waited_ms: float) -> Decision:
         if not self._sight.sound(observation):
+            self.last_bad_observation = self._sight.what_is_wrong(observation)
             return self._local("bad-observation")
         guards, values = self._guards, observation.tolist()
         guards.look(values, self._under_way.overdue(now_ms))
@@ -110,7 +114,7 @@ class Shield:
             self._forbid(doubts, now_ms)
         for a in self._absent:
             guards.forbid(a, "absent")
-        mask = np.array(guards.allowed) if False in guards.allowed else self._all
+        mask = self._mask()
         left_ms = self._slo_ms - waited_ms
         local_at_ms = self._latest_local_ms(values, left_ms)
         wanted, reason = self._ask(observation, mask)
@@ -125,6 +129,16 @@ class Shield:
         if local_at_ms is not None and not self._may_need_local(placement, local_at_ms, left_ms):
             local_at_ms = None
         return Decision(self._next(), placement, wanted, reason, mask, local_at_ms, believed_ms, upper_ms)
+
+    def _mask(self) -> npt.NDArray[np.bool_]:
+        """What may be chosen (P,); counts what may not."""
+        allowed, why = self._guards.allowed, self._guards.why
+        if False not in allowed:
+            return self._all
+        for a in self._remote:
+            if not allowed[a]:
+                self.masked[a, why[a]] += 1
+        return np.array(allowed)
 
     def _next(self) -> int:
         self._number += 1
@@ -228,6 +242,17 @@ class Shield:
             self._guards.answer(placement, latency_ms, decision.believed_ms)
         elif error != "cancelled" or now_ms - began_ms > decision.upper_ms:
             self._guards.answer(placement, math.inf, decision.believed_ms)
+
+    def troubles(self) -> dict[str, tuple[int, str]]:
+        """Reasons that mean a fault of policy, observation or shield: how many decisions so far, and the newest one."""
+        said = {
+            "bad-observation": self.last_bad_observation,
+            "policy-error": self.last_policy_error,
+            "illegal-action": self.last_policy_error,
+            "shield-error": self.last_error,
+        }
+        counts = {reason: self.reasons.get(reason, 0) for reason in said}
+        return {reason: (counts[reason], text) for reason, text in said.items() if counts[reason]}
 
     def states(self, now_ms: float) -> dict[str, Any]:
         """For the status page and the log: breakers by node, tracked quantiles by placement, reasons so far."""
