@@ -214,6 +214,7 @@ def test_a_run_tells_it_and_never_uses_it(site, tmp_path):
         async with lab:
             lab.run.checked.policy.decide = lambda observation, mask: 2
             await lab.play(6)
+            await lab.recorded()
             status = lab.run.status.content()
             with await asyncio.to_thread(urlopen, f"{lab.run.address}metrics") as answer:
                 return status, answer.read().decode()
