@@ -191,6 +191,20 @@ def export(
     typer.echo(f"wrote {export_run(run_dir, out)}")
 
 
+def card(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE_DIR", help="Made by export.")],
+) -> None:
+    """Show a bundle's card: what it is, its scores, what training cost, what it must not be used for.
+
+    Example: carbonpilot card bundles/metro-ppo
+    """
+    from .bundle import read_bundle
+    from .card_text import card_lines
+
+    for line in card_lines(read_bundle(bundle)[0]):
+        typer.echo(line)
+
+
 def scenarios_check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Default: all.")] = None,
     episodes: Annotated[int, typer.Option(min=1, metavar="N", help="Evaluation tapes for each.")] = 200,

@@ -75,26 +75,33 @@ class Footprint:
         return {
             "started_utc": self._started,
             "complete": complete,  # false: the session was killed, its last seconds are not counted
-            **self._measured(),
-            "country_iso_code": self._country,
-            "carbon_g_per_kwh": self._tracker.carbon_g_per_kwh,
-            "method": self._tracker.method(),
-            "tracker": self._tracker.version,
+            **measured(self._tracker, self._country),
         }
 
-    def _measured(self) -> dict[str, float | None]:
-        """What the meter shows; one that said nothing gives nulls, never zeros."""
-        data = self._tracker.data
-        if not self._tracker.measured:
-            return dict.fromkeys((*SUMMED, *PARTS))
-        return {
-            "duration_s": data.duration,
-            "energy_kwh": data.energy_consumed,
-            "emissions_g": data.energy_consumed * self._tracker.carbon_g_per_kwh,
-            "cpu_energy_kwh": data.cpu_energy,
-            "gpu_energy_kwh": data.gpu_energy,
-            "ram_energy_kwh": data.ram_energy,
-        }
+
+def measured(tracker: HostTracker, country_iso_code: str) -> dict[str, Any]:
+    """What the meter shows and how it was measured; one that said nothing gives nulls, never zeros."""
+    return {
+        **_numbers(tracker),
+        "country_iso_code": country_iso_code,
+        "carbon_g_per_kwh": tracker.carbon_g_per_kwh,
+        "method": tracker.method(),
+        "tracker": tracker.version,
+    }
+
+
+def _numbers(tracker: HostTracker) -> dict[str, float | None]:
+    data = tracker.data
+    if not tracker.measured:
+        return dict.fromkeys((*SUMMED, *PARTS))
+    return {
+        "duration_s": data.duration,
+        "energy_kwh": data.energy_consumed,
+        "emissions_g": data.energy_consumed * tracker.carbon_g_per_kwh,
+        "cpu_energy_kwh": data.cpu_energy,
+        "gpu_energy_kwh": data.gpu_energy,
+        "ram_energy_kwh": data.ram_energy,
+    }
 
 
 def footprint_line(document: Mapping[str, Any]) -> str:

@@ -182,6 +182,10 @@ def test_a_whole_training_ends_in_a_policy(tmp_path, site, scenario):
     risk = read_risk(folder)
     assert set(risk.card.calibration) == {*risk.card.actions, "chosen"}
     stages = risk.card.training["stages"]
+    emissions = risk.card.training["emissions"]
+    assert emissions["energy_kwh"] > 0
+    assert emissions["emissions_g"] == pytest.approx(emissions["energy_kwh"] * emissions["carbon_g_per_kwh"])
+    assert emissions["country_iso_code"] == "GBR"
     assert stages[2]["samples"] > stages[1]["samples"] > 0
     assert all(stage["seconds"] >= 0 and stage["fresh_mg_per_request"] > 0 for stage in stages)
     entry = contestant(str(folder), scenario)

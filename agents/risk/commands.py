@@ -37,6 +37,9 @@ def train(
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings instead of configs/train/risk.yaml.")
     ] = None,
+    country: Annotated[
+        str | None, typer.Option(metavar="ABC", help="ISO code of this machine's grid, for its own CO2.")
+    ] = None,
     traces: Traces = None,
 ) -> None:
     """Fit a risk head on what every placement would have come to, and search the price on it.
@@ -48,7 +51,7 @@ def train(
     from ...envs.console import progress
     from .train import run_risk_training
 
-    changes = {"rounds": rounds, "episodes": episodes, "trials": trials}
+    changes = {"rounds": rounds, "episodes": episodes, "trials": trials, "country_iso_code": country}
     with progress("risk") as report:
         path = run_risk_training(
             scenario,

@@ -12,6 +12,7 @@ from ...envs.schema_base import Fraction, Positive, Strict
 from ...envs.strict_yaml import read_yaml
 from ...envs.validation import validated
 
+SCHEMA = "carbonpilot/risk-train/1"
 FILE = Path(__file__).resolve().parents[2] / "configs" / "train" / "risk.yaml"
 
 Count = Annotated[int, Field(ge=1)]
@@ -35,6 +36,7 @@ class RiskSettings(Strict):
         search_tapes, selection_tapes: tapes of that search, and fresh ones for the final choice.
         aim: share of fresh tapes that shall meet the SLO.
         calibration_tapes: fresh tapes on which predicted and observed misses are compared.
+        country_iso_code: grid (ISO 3166 alpha-3) that the machine's own energy is counted with.
     """
 
     rounds: Annotated[int, Field(ge=0)]
@@ -55,6 +57,7 @@ class RiskSettings(Strict):
     selection_tapes: Count
     aim: Annotated[float, Field(gt=0, le=1)]
     calibration_tapes: Annotated[int, Field(ge=2)]
+    country_iso_code: Annotated[str, Field(pattern="^[A-Z]{3}$")]
 
 
 class RiskFile(Strict):

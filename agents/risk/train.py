@@ -22,10 +22,12 @@ from ...envs.files import check_output_file
 from ...envs.observation import build_table, remote_placements
 from ...envs.scenario import load_scenario, refuse_held_out, scenario_sha256
 from ...envs.schema import Scenario
+from ..host_tracker import HostTracker
 from ..policy import Policy
 from ..predictive import SloPredictiveBudget
 from ..provenance import command_line, commit
 from ..rule_parameters import make_rule, tuned_parameters
+from ..tracking import measured
 from ..tune import tape_seeds
 from ..tune_workers import Players
 from .blind import seen_features
@@ -108,10 +110,20 @@ class RiskTraining:
         self._seen = seen_features(build_table(scenario))
         self._parts: list[Samples] = []
         self._stages: list[Stage] = []
+        self._tracker = HostTracker(settings.country_iso_code)
         self._started = time.perf_counter()
 
     def run(self) -> tuple[Arrays, dict[str, Any]]:
         """Play, fit and search; return the head's arrays and the card."""
+        self._tracker.start()
+        try:
+            arrays, card = self._make()
+        finally:
+            self._tracker.stop()
+        card["training"]["emissions"] = measured(self._tracker, self.settings.country_iso_code)
+        return arrays, card
+
+    def _make(self) -> tuple[Arrays, dict[str, Any]]:
         rule = tuned_parameters(self.scenario)[RULE]
         self._rule_stage(rule)
         searched = {t.name for t in PRICE}
