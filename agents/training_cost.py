@@ -50,8 +50,8 @@ def cost_line(cost: Mapping[str, Any] | None) -> str:
     if not cost["unknown"]:
         sums = f"{cost[SECONDS]:.0f} s, {cost[ENERGY] * 1000:.2f} Wh, {cost[CARBON]:.2f} g CO2"
         return f"training cost: {sums} ({' + '.join(part['what'] for part in cost['parts'])})"
-    known = {key: cost["at_least"].get(key, cost[key]) for key in UNITS}
-    words = [f"at least {value:.3g} {UNITS[key]}" for key, value in known.items() if value is not None]
+    words = [f"{cost[key]:.3g} {unit}" for key, unit in UNITS.items() if cost[key] is not None]
+    words += [f"at least {value:.3g} {UNITS[key]}" for key, value in cost["at_least"].items()]
     return f"training cost: {', '.join([*words, 'unknown: ' + ', '.join(cost['unknown'])])}"
 
 
