@@ -202,6 +202,8 @@ def test_the_model_of_the_best_stage_is_handed_out(finished, lab, site, tmp_path
     assert all(torch.equal(handed_out[name], dagger[name]) for name in dagger)
     assert any(not torch.equal(handed_out[name], last[name]) for name in last)
     frozen = FrozenPolicy.load(export_run(out, tmp_path / "bundle"))
+    assert frozen.card["training"]["stages"]["handed_out"] == "dagger"
+    assert [row["name"] for row in frozen.card["training"]["stages"]["stages"]] == list(came_to)
     observation = simulated_observations(load_scenario(site), 50)
     mask = np.ones((50, 5), dtype=bool)
     assert (frozen.decide(observation, mask) == Sb3Policy.load(out).decide(observation, mask)).all()
