@@ -18,10 +18,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from testbed_road import BASE, CARBONPILOT, export_model, on_device
+
 from carbonpilot.real.testbed.bed import BedSettings, Testbed
 from carbonpilot.real.testbed.profiles import PROFILES
 
-BASE = Path(__file__).resolve().parent.parent / "configs" / "testbed" / "base.yaml"
 DEPLOYMENT = """\
 frame: {{height: 256, width: 512}}
 local: {{file: {onnx}, providers: [cpu], intra_op_threads: {threads}}}
@@ -38,7 +39,6 @@ feeds:
   zones: {{home: POL, city: FRA}}
 meters: []
 """
-CARBONPILOT = str(Path(sys.executable).with_name("carbonpilot"))
 # As the test bed, with an objective that nothing misses: the shield would send frames elsewhere, and here each
 # placement shall answer all of them.
 SCENARIO = """\
@@ -54,7 +54,7 @@ PLACEMENTS = ("local-b0", "edge-b0", "edge-b4")
 def main() -> int:
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
-    onnx = options.onnx or export(options.out)
+    onnx = options.onnx or export_model(options.out)
     rows = []
     for name in options.profile:
         rows += one_profile(name, onnx, options)
@@ -93,14 +93,6 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def export(out: Path) -> Path:
-    onnx = out / "segformer-b0.onnx"
-    if not onnx.exists():
-        argv = ["models", "export", "--model", "b0", "--random", "0", "--out", str(onnx)]
-        subprocess.run([CARBONPILOT, *argv], check=True)
-    return onnx
-
-
 def one_profile(name: str, onnx: Path, options: argparse.Namespace) -> list[dict]:
     folder = (options.out / name).resolve()
     folder.mkdir(exist_ok=True)
@@ -109,13 +101,6 @@ def one_profile(name: str, onnx: Path, options: argparse.Namespace) -> list[dict
         if not (options.keep_site and site.exists()):
             calibrate(bed, folder, site, onnx, options)
         return [row for p in options.placement for row in play(bed, folder, site, name, p, options)]
-
-
-def device(bed: Testbed, *words: str, code: int | None = 0) -> None:
-    """Run our command line on the device and wait."""
-    done = bed.run_device([CARBONPILOT, *words])
-    if done.wait() != code and code is not None:
-        raise SystemExit(f"carbonpilot {words[0]} ended with {done.returncode}")
 
 
 def calibrate(bed: Testbed, folder: Path, site: Path, onnx: Path, options: argparse.Namespace) -> None:
@@ -137,7 +122,7 @@ def calibrate(bed: Testbed, folder: Path, site: Path, onnx: Path, options: argpa
     base = folder / "base.yaml"
     base.write_text(SCENARIO.format(base=BASE, rate=options.rate))
     quick = ["--quick"] if options.quick else []
-    device(
+    on_device(
         bed, "calibrate", "--base", str(base), "--deployment", str(deployment), "--images", "synthetic:200",
         "--out", str(site), *quick,
     )  # fmt: skip
@@ -152,7 +137,7 @@ def play(
         file.unlink()
     policy = "always-local" if placement.startswith("local") else f"always-{placement}"
     for _ in range(options.runs):  # under loss, what one connection does for minutes is a matter of chance
-        device(
+        on_device(
             bed, "run", "--site", str(site), "--policy", policy, "--mode", "active", "--images", "synthetic:200",
             "--repeat", "--frames", str(options.frames), "--rate", str(options.rate), "--fallback", "never",
             "--log", str(log), "--listen", "none",

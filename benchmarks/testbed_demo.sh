@@ -8,7 +8,6 @@ configs=$(cd "$(dirname "${BASH_SOURCE[0]}")/../configs/testbed" && pwd)
 
 say() { printf '\n== %s\n' "$*"; }
 on_device() { "$carbonpilot" testbed exec --state "$out/state" -- "$carbonpilot" "$@"; }
-shape() { "$carbonpilot" testbed shape --state "$out/state" "$@"; }
 
 mkdir -p "$out"
 say "a model for the device: SegFormer-B0 with fixed random weights"
@@ -29,10 +28,8 @@ say "train on the measured site, freeze"
 "$carbonpilot" export "$out/run" --out "$out/bundle"
 
 say "run $frames frames while the link goes LAN, Emu-B, outage, LAN"
-(sleep 18 && shape emu-b && sleep 16 && shape --outage && sleep 8 && shape --no-outage && shape lan) &
-changes=$!
+"$(dirname "$carbonpilot")/python" -m carbonpilot.real.testbed.changes --state "$out/state"
 on_device run --bundle "$out/bundle" --site "$out/site.yaml" --images "synthetic:$frames" --mode active --log "$out/log"
-wait "$changes"
 
 say "verify: predicted against measured"
 "$carbonpilot" verify "$out/log" --site "$out/site.yaml" --json "$out/verify.json" ||
