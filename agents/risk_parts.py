@@ -39,11 +39,7 @@ def risk_parts(algo: str, settings: TrainingConfig, scenario: Scenario, risk: Ri
     Raises:
         InputError: these settings cannot be laid over a risk head.
     """
-    if settings.stack != 1 or isinstance(settings, RecurrentPpoConfig):
-        raise InputError(
-            "A risk head sees one observation, so the policy over it can have no memory: expected stack 1 and another "
-            f"algorithm than recurrent-ppo, got stack {settings.stack} and {algo}. Leave --risk out, or change them."
-        )
+    check_no_memory(algo, settings)
     record = price_record(scenario, risk.card.price, risk.arrays["mean"])
     kwargs: dict[str, Any] = {
         "net_arch": list(settings.hidden),
@@ -61,6 +57,19 @@ def risk_parts(algo: str, settings: TrainingConfig, scenario: Scenario, risk: Ri
         # Of a score of one unit, in the reward that the agent sees.
         kwargs["gain"] = record.numbers["unit_mg"] * scenario.reward.carbon_per_mg * settings.reward_scale
     return NetworkParts(_policy(algo, settings), kwargs)
+
+
+def check_no_memory(algo: str, settings: TrainingConfig) -> None:
+    """Refuse a policy with a memory.
+
+    Raises:
+        InputError: these settings cannot be laid over a risk head.
+    """
+    if settings.stack != 1 or isinstance(settings, RecurrentPpoConfig):
+        raise InputError(
+            "A risk head sees one observation, so the policy over it can have no memory: expected stack 1 and another "
+            f"algorithm than recurrent-ppo, got stack {settings.stack} and {algo}. Leave --risk out, or change them."
+        )
 
 
 def _policy(algo: str, settings: TrainingConfig) -> type:

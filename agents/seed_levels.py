@@ -21,7 +21,7 @@ from .risk.folder import HEAD_FILE, is_risk_folder, read_risk
 
 LEARNED_RISK = "learned-risk"
 # Options of `train` that do not change what is trained, with the number of words after each.
-# A risk head's folder is none either: each seed may have one of its own, and how it was made is told beside the command.
+# A risk head's folder is none either: each seed may have one of its own, and how that was made is compared beside it.
 _NOT_SETTINGS = {"--seed": 1, "--out": 1, "--resume": 0, "--risk": 1}
 
 

@@ -25,7 +25,7 @@ from .constraint_start import check_start
 from .host_tracker import grid_intensity
 from .normalizer import measure
 from .risk.folder import read_risk, read_risk_for
-from .risk_parts import risk_parts
+from .risk_parts import check_no_memory, risk_parts
 from .run_dir import Checkpoint, RunDir, risk_hashes
 from .teach.checks import check_something_to_do, check_teachable
 from .training_config import load_training_config
@@ -89,8 +89,12 @@ def make_plan(
     changes: Mapping[str, Any],
     wish: str | None = None,
     risk: str | Path | None = None,
+    risk_later: bool = False,
 ) -> Plan:
     """Resolve a call of `train`; see there for the arguments.
+
+    With ``risk_later`` the policy is to be laid over a risk head that is not known yet; what can be checked without it
+    is.
 
     Raises:
         InputError: naming what is wrong.
@@ -111,7 +115,9 @@ def make_plan(
     check_teachable(algo, settings, resolved)
     check_something_to_do(steps, settings)
     if settings.constraint is not None:
-        check_start(settings.constraint, resolved, risk is not None)
+        check_start(settings.constraint, resolved, risk is not None or risk_later)
+    if risk_later:
+        check_no_memory(algo, settings)
     if risk is not None:
         risk_parts(algo, settings, resolved, read_risk_for(risk, resolved))  # refuses what does not fit
     whole = rollout_steps(settings)

@@ -16,7 +16,9 @@ import yaml
 pytest.importorskip("ray", reason="ray is not installed: pip install 'carbonpilot[ray]'")
 
 from carbonpilot.agents.algorithms import load_model
+from carbonpilot.agents.risk.folder import read_risk
 from carbonpilot.agents.sweep.folder import SweepFolder
+from carbonpilot.agents.sweep.process import start
 from carbonpilot.agents.sweep.ray_engine import RayEngine
 from carbonpilot.agents.sweep.ray_worker import Job, check_folder, play
 from carbonpilot.agents.sweep.run import Sweep
@@ -24,18 +26,25 @@ from carbonpilot.agents.sweep.spec import read_spec
 from carbonpilot.agents.sweep.trial import expand
 from carbonpilot.envs.errors import InputError
 
+HEAD = {
+    "rounds": 0, "episodes": 8, "share": 0.5, "hidden": [8], "epochs": 1, "batch_size": 64, "quick_trials": 4,
+    "quick_tapes": 2, "trials": 4, "search_tapes": 2, "selection_tapes": 2, "calibration_tapes": 4,
+}  # fmt: skip
+
 
 def prepare(lab, tmp_path, name):
+    """A head, an agent over it, and one without."""
     lab.site(tmp_path)
     agent = {"algo": "ppo", "steps": 8 * lab.rollout, "settings": {**lab.small_ppo, "checkpoint_share": 1.0}}
     content = {
         "schema": "carbonpilot/sweep/1",
         "scenarios": ["short-site.yaml"],
-        "seeds": [0, 1],
-        "agents": {"ppo": agent},
+        "seeds": [0],
+        "agents": {"ppo": agent, "over": {**agent, "steps": lab.rollout, "risk": "train"}},
+        "heads": {"settings": HEAD},
     }
     file = tmp_path / "sweep.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
     trials = expand(read_spec(file), tmp_path)
     folder = SweepFolder(tmp_path / name)
     folder.add(trials)
@@ -49,12 +58,13 @@ def weights(run, seed_folder):
 
 def test_a_killed_workers_trial_is_run_again_and_results_are_those_without_ray(lab, tmp_path):
     folder, trials = prepare(lab, tmp_path, "ray")
+    ppo, head, over = trials
     killed = []
 
     def kill_the_first_worker():
         """As soon as its training has begun, and before its first checkpoint."""
-        log = folder.log(trials[0].name)
-        run = folder.run(trials[0].name)
+        log = folder.log(ppo.name)
+        run = folder.run(ppo.name)
         while not (run / "progress.json").is_file():
             time.sleep(0.005)
         worker = int(re.findall(r"started by process (\d+)", log.read_text())[0])
@@ -70,16 +80,25 @@ def test_a_killed_workers_trial_is_run_again_and_results_are_those_without_ray(l
     assert killed == [[]], "killed before its first checkpoint, so it starts from the first step"
     assert any("lost, is tried again: the worker was lost (WorkerCrashedError)" in line for line in said)
     state = json.loads((folder.path / "sweep.json").read_text())["trials"]
-    assert [state[t.name]["attempts"] for t in trials] == [2, 1]
+    assert [state[t.name]["attempts"] for t in trials] == [2, 1, 1]
     assert {state[t.name]["status"] for t in trials} == {"finished"}
 
-    for trial in trials:  # the same trainings here, by hand
+    made = tmp_path / "plain" / head.name  # the same trainings here, by hand
+    words = list(folder.words(head))
+    words[words.index("--out") + 1] = str(made)
+    assert start(tuple(words), tmp_path / "plain" / "log").wait() == 0
+    with_ray, without = read_risk(folder.run(head.name)), read_risk(made)
+    assert with_ray.card.price == without.card.price
+    for name, values in without.arrays.items():
+        np.testing.assert_array_equal(with_ray.arrays[name], values, err_msg=name)
+    for trial in (ppo, over):
         lab.train(
             tmp_path / "short-site.yaml",
             tmp_path / "plain" / trial.name,
             trial.plan.steps,
-            seed=trial.plan.seed,
+            seed=0,
             settings={"checkpoint_share": 1.0},
+            risk=made if trial is over else None,
         )
         with_ray, without = weights(folder.path / "runs", trial.name), weights(tmp_path / "plain", trial.name)
         assert with_ray.keys() == without.keys()

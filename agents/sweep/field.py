@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,9 +17,9 @@ from ..benchmark_result import BenchmarkResult
 from ..policy_registry import SHIELD_END, contestant, default_policies
 from ..policy_result import PolicyResult, SeedGroup, seed_group
 from ..rule_parameters import TunedRules
-from ..seed_levels import Siblings
+from ..seed_levels import LEARNED_RISK, Siblings
 
-LEARNED_RISK, ORACLE = "learned-risk", "oracle-"
+ORACLE = "oracle-"
 
 Progress = Callable[[str, int, int], None]
 
@@ -40,6 +40,13 @@ class SweepResult(BenchmarkResult):
         found = {r.name: r for r in self.results}
         return tuple(seed_group(f, [found[name] for name in f.members]) for f in self.families if _several(f))
 
+    def of_agent(self, agent: str) -> tuple[PolicyResult, tuple[int, ...]] | None:
+        """The row of an agent, its seeds together or its only run, and the seeds; None where no run could be judged."""
+        for family in self.families:
+            if family.name == family_name(agent, len(family.members)):
+                return self[family.name if _several(family) else family.members[0]], family.seeds
+        return None
+
 
 @dataclass(frozen=True)
 class Game:
@@ -58,10 +65,11 @@ class Game:
     traces_dir: str | None
     tuned: TunedRules
 
-    def play(self, name: str) -> BenchmarkResult | str:
-        """Play one policy; the reason, if it could not be judged."""
+    def play(self, name: str, label: str | None = None) -> BenchmarkResult | str:
+        """Play one policy, under a name of its own if one is given; the reason, if it could not be judged."""
         try:
             entry = contestant(name, self.scenario, self.seed, self.tuned)
+            entry = entry if label is None else replace(entry, name=label)
             return play([entry], self.scenario, self.episodes, self.seed, self.traces_dir)
         except CarbonPilotError as error:
             return str(error)
@@ -87,14 +95,16 @@ def play_field(
     agents: dict[str, dict[int, Path]],
     jobs: int = 1,
     progress: Progress | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Field:
     """Play baselines, rules, `learned-risk` where there is one, hindsight, and the runs of the agents.
 
     Args:
         game: the tapes.
-        agents: agent -> training seed -> run folder.
+        agents: agent -> training seed -> run folder, or folder of a risk head.
         jobs: processes.
         progress: called with what was played, policies done and policies in all.
+        labels: folder -> name in tables, for those whose own name tells nothing.
 
     Raises:
         CarbonPilotError: no policy could be judged.
@@ -102,7 +112,9 @@ def play_field(
     runs = [str(run) for seeds in agents.values() for run in seeds.values()]
     names = [*field_names(game.scenario, game.tuned), *runs]
     bare = [name for name in names if not name.startswith(ORACLE)]
-    played = _play_all(game, [*names, *(name + SHIELD_END for name in bare)], jobs, progress)
+    shown = {**(labels or {})}
+    shown |= {folder + SHIELD_END: label + SHIELD_END for folder, label in shown.items()}
+    played = _play_all(game, [*names, *(name + SHIELD_END for name in bare)], jobs, progress, shown)
     failed = {name: found for name, found in played.items() if isinstance(found, str)}
     results = {name: found for name, found in played.items() if not isinstance(found, str)}
     plain = [results[name] for name in names if name in results]
@@ -134,18 +146,18 @@ def field_names(scenario: Scenario, tuned: TunedRules) -> list[str]:
 
 
 def _play_all(
-    game: Game, names: Sequence[str], jobs: int, progress: Progress | None
+    game: Game, names: Sequence[str], jobs: int, progress: Progress | None, labels: Mapping[str, str]
 ) -> dict[str, BenchmarkResult | str]:
     """Play each name, side by side in several processes; in the order of the names."""
     report = progress or (lambda name, done, total: None)
     found: dict[str, BenchmarkResult | str] = {}
     if jobs == 1:
         for name in names:
-            found[name] = game.play(name)
+            found[name] = game.play(name, labels.get(name))
             report(name, len(found), len(names))
         return found
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
-        tasks = {pool.submit(partial(Game.play, game), name): name for name in names}
+        tasks = {pool.submit(partial(Game.play, game), name, labels.get(name)): name for name in names}
         for task in as_completed(tasks):
             found[tasks[task]] = task.result()
             report(tasks[task], len(found), len(names))

@@ -3,6 +3,7 @@
     sweep.json         every trial with what it trains, its status, attempts, and why it failed
     settings/          one resolved settings file per agent and scenario, as `carbonpilot train --settings` takes it
     runs/              one ordinary run folder per trial
+    heads/             one risk folder per risk head that the sweep makes
     logs/              what each training printed
     stop               there while a sweep is being stopped; trainings on other machines look for it
 
@@ -22,13 +23,15 @@ from typing import Any
 
 from ... import __version__
 from ...envs.errors import InputError
-from ...envs.files import write_json, writing
+from ...envs.files import atomic_write_text, write_json, writing
 from ..provenance import command_line
-from ..settings_file import settings_text, write_settings
-from .trial import Trial
+from ..risk.folder import is_risk_folder
+from .heads import HEAD
+from .trial import AnyTrial
 
 SCHEMA = "carbonpilot/sweep-state/1"
 STATE = "sweep.json"
+_NOTES = "Written by `carbonpilot sweep`."
 
 
 class SweepFolder:
@@ -73,8 +76,12 @@ class SweepFolder:
         return cls(path)
 
     def run(self, name: str) -> Path:
-        """A trial's run folder."""
-        return self.path / "runs" / name
+        """A trial's run folder, or that of the risk head that it makes."""
+        return self.path / ("heads" if self.is_head(name) else "runs") / name
+
+    def is_head(self, name: str) -> bool:
+        """Whether a trial makes a risk head."""
+        return self.trials.get(name, {}).get("algorithm") == HEAD
 
     def log(self, name: str) -> Path:
         """What a trial printed."""
@@ -85,7 +92,7 @@ class SweepFolder:
         """The file that asks trainings to stop."""
         return self.path / "stop"
 
-    def add(self, trials: Sequence[Trial]) -> None:
+    def add(self, trials: Sequence[AnyTrial]) -> None:
         """Take trials in; those of an earlier call stay, and must not have changed.
 
         Raises:
@@ -96,30 +103,26 @@ class SweepFolder:
         with writing(self.path):
             (self.path / "settings").mkdir(parents=True, exist_ok=True)
         for trial in trials:
-            settings = self.path / "settings" / trial.settings_name
+            settings = self._settings(trial)
             if not settings.exists():
-                write_settings(
-                    settings, trial.plan.algo, trial.plan.settings, "Written by `carbonpilot sweep`."
-                )
+                atomic_write_text(settings, trial.settings_text(_NOTES))
             before = self.trials.get(trial.name, {"status": "waiting", "attempts": 0, "reason": ""})
             self.trials[trial.name] = {**before, **trial.record()}
         self.save()
 
-    def words(self, trial: Trial) -> tuple[str, ...]:
+    def words(self, trial: AnyTrial) -> tuple[str, ...]:
         """The command line of a trial without its program; it goes on where there is a run already."""
-        plan, run = trial.plan, self.run(trial.name)
-        words = ["train", trial.scenario, "--algo", plan.algo, "--steps", str(plan.steps)]
-        words += ["--seed", str(plan.seed), "--settings", str(self.path / "settings" / trial.settings_name)]
-        words += [] if plan.traces_dir is None else ["--traces", plan.traces_dir]
-        words += ["--out", str(run), *trial.options]
-        return (*words, "--resume") if (run / "config.yaml").is_file() else tuple(words)
+        head = None if trial.needs is None else self.run(trial.needs)
+        return trial.words(self.run(trial.name), self._settings(trial), head)
 
     def steps_done(self, name: str) -> int:
         """Environment steps up to a trial's newest checkpoint."""
         return int(self._progress(name).get("steps", 0))
 
     def finished(self, name: str) -> bool:
-        """Whether a trial's run has made all its steps."""
+        """Whether a trial's run has made all its steps, or its risk head is there."""
+        if self.is_head(name):
+            return is_risk_folder(self.run(name))
         progress = self._progress(name)
         return progress.get("status") == "finished" and progress["steps"] >= self.trials[name]["steps"]
 
@@ -158,21 +161,27 @@ class SweepFolder:
         file = self.run(name) / "progress.json"
         return json.loads(file.read_text()) if file.is_file() else {}
 
-    def _check_same(self, trial: Trial) -> None:
+    def _settings(self, trial: AnyTrial) -> Path:
+        return self.path / "settings" / trial.settings_name
+
+    def _check_same(self, trial: AnyTrial) -> None:
         before, now = self.trials.get(trial.name), trial.record()
         if before is not None:
-            changed = [key for key in now if before[key] != now[key]]
+            keys = dict.fromkeys((*now, *_OPTIONAL))
+            changed = [key for key in keys if before.get(key) != now.get(key)]
             if "steps" in changed and now["steps"] > before["steps"]:
                 changed.remove("steps")  # a finished run is extended
             if changed:
-                told = ", ".join(f"{key}: {before[key]!r} before, now {now[key]!r}" for key in changed)
+                told = ", ".join(
+                    f"{key}: {before.get(key)!r} before, now {now.get(key)!r}" for key in changed
+                )
                 raise InputError(f"{self.path} holds trial '{trial.name}' with another {told}. {_ADVICE}")
-        settings = self.path / "settings" / trial.settings_name
-        wanted = settings_text(trial.plan.algo, trial.plan.settings, "Written by `carbonpilot sweep`.")
-        if settings.is_file() and settings.read_text() != wanted:
+        settings = self._settings(trial)
+        if settings.is_file() and settings.read_text() != trial.settings_text(_NOTES):
             raise InputError(
                 f"{settings} holds other settings than the sweep now asks for of agent '{trial.agent}'. {_ADVICE}"
             )
 
 
+_OPTIONAL = ("risk",)  # keys that only some records have
 _ADVICE = "Give the agent another name, or the sweep a new --out."

@@ -8,7 +8,7 @@ import time
 
 from .folder import SweepFolder
 from .process import POLL_S, Ended, ended, start
-from .trial import Trial
+from .trial import AnyTrial
 
 
 class LocalEngine:
@@ -28,7 +28,7 @@ class LocalEngine:
         """Trials that are on their way."""
         return len(self._running)
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: AnyTrial) -> None:
         """Start a trial."""
         folder = self._folder
         self._running[trial.name] = start(folder.words(trial), folder.log(trial.name))

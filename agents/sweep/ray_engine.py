@@ -16,7 +16,7 @@ from ...envs.errors import CarbonPilotError, MissingExtraError
 from .folder import SweepFolder
 from .process import POLL_S, Ended, ended
 from .ray_worker import Job, play
-from .trial import Trial
+from .trial import AnyTrial
 
 
 class RayEngine:
@@ -58,7 +58,7 @@ class RayEngine:
         """Trials that are on their way."""
         return len(self._tasks)
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: AnyTrial) -> None:
         """Hand a trial to Ray."""
         folder = self._folder
         job = Job(

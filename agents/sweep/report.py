@@ -15,10 +15,12 @@ from ..comparison import unlearned
 from ..policy_result import CARBON, COMPLIANT_SHARE, PolicyResult
 from ..rule_parameters import tuned_rules
 from ..run_dir import RunDir
+from ..seed_levels import LEARNED_RISK
 from ..statistics import Estimate
 from ..words import listed, percent
-from .field import LEARNED_RISK, Field, Game, play_field
+from .field import Field, Game, play_field
 from .folder import SweepFolder
+from .report_heads import heads_of
 
 SEEDS_ASKED = 5  # training seeds behind a figure that is published
 Progress = Callable[[str, int, int], None]
@@ -124,7 +126,8 @@ def _site(
     progress: Progress | None,
 ) -> SiteReport | None:
     trials = {name: record for name, record in folder.trials.items() if record["scenario"] == site}
-    runs = {name: RunDir(folder.run(name)) for name in trials if folder.finished(name)}
+    finished = [name for name in trials if folder.finished(name) and not folder.is_head(name)]
+    runs = {name: RunDir(folder.run(name)) for name in finished}
     if not runs:
         return None
     scenario, traces_dir = _common(list(runs.values()))
@@ -134,10 +137,14 @@ def _site(
     agents: dict[str, dict[int, Path]] = {}
     for name, run in runs.items():
         agents.setdefault(trials[name]["agent"], {})[run.seed] = run.path
+    heads = heads_of(agents, site)
+    agents = heads.folders | agents
     rules = tuned_rules(scenario, tuned)
-    field = play_field(Game(scenario, episodes, seed, traces_dir, rules), agents, jobs, progress)
+    game = Game(scenario, episodes, seed, traces_dir, rules)
+    field = play_field(game, agents, jobs, progress, heads.labels)
     notes = [f"Rules: {rules.source}.", *_seed_notes(agents), *_missing_notes(folder, trials)]
-    if not any(r.name == LEARNED_RISK for r in field.result.results):
+    notes += heads.notes(field.result)
+    if not heads.folders and not any(r.name == LEARNED_RISK for r in field.result.results):
         notes.append(f"There is no {LEARNED_RISK} for this site.")
     notes += [f"Left out: {name}: {reason}" for name, reason in field.failed.items()]
     return SiteReport(field, notes, site)

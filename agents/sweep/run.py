@@ -12,7 +12,7 @@ from ...envs.errors import CarbonPilotError
 from ..training_guard import stopping_on_signals
 from .folder import SweepFolder
 from .process import Ended, reason
-from .trial import Trial
+from .trial import AnyTrial
 
 RETRIES = 2  # further attempts of a trial whose process was lost
 REPORT_S = 1.0
@@ -31,7 +31,7 @@ class Engine(Protocol):
         """Trials that are on their way."""
         ...
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: AnyTrial) -> None:
         """Start a trial."""
         ...
 
@@ -54,7 +54,7 @@ class Sweep:
     def __init__(
         self,
         folder: SweepFolder,
-        trials: Sequence[Trial],
+        trials: Sequence[AnyTrial],
         engine: Engine,
         say: Say,
         report: Report,
@@ -65,6 +65,7 @@ class Sweep:
         self._retries, self._trials = retries, {trial.name: trial for trial in trials}
         self._attempts: dict[str, int] = {}
         self._started_s: dict[str, float] = {}
+        self._under_way: set[str] = set()
         self._stopping, self._reported_s = False, 0.0
 
     def run(self) -> None:
@@ -91,12 +92,27 @@ class Sweep:
                 asked = True
                 self._say(f"asked to stop: {self._engine.running} trainings save and end")
                 self._engine.stop()
-            while waiting and not self._stopping and self._engine.running < self._engine.jobs:
-                self._start(waiting.popleft())
+            while not self._stopping and self._engine.running < self._engine.jobs:
+                if (name := self._next(waiting)) is None:
+                    break
+                self._start(name)
             for end in self._engine.wait():
                 if self._take(end):
                     waiting.append(end.name)
             self._show()
+
+    def _next(self, waiting: deque[str]) -> str | None:
+        """Take the first trial that can start; those that wait for a head that was not made have failed."""
+        for name in tuple(waiting):
+            head = self._trials[name].needs
+            if head is not None and not self._folder.finished(head):
+                if head not in waiting and head not in self._under_way:
+                    waiting.remove(name)
+                    self._folder.note(name, status="failed", reason=f"its risk head {head} was not made")
+                continue
+            waiting.remove(name)
+            return name
+        return None
 
     def _skip(self, name: str) -> bool:
         if self._folder.finished(name):
@@ -109,6 +125,7 @@ class Sweep:
         total = self._folder.trials[name]["attempts"] + 1
         self._folder.note(name, status="running", attempts=total, reason="")
         self._started_s[name] = time.monotonic()
+        self._under_way.add(name)
         self._engine.start(self._trials[name])
         steps = self._folder.steps_done(name)
         self._say(f"{name}: started" + (f" again at step {steps}" if steps else ""))
@@ -116,6 +133,7 @@ class Sweep:
     def _take(self, end: Ended) -> bool:
         """Note how a trial ended; returns whether it is to be tried again."""
         name, seconds = end.name, time.monotonic() - self._started_s[end.name]
+        self._under_way.discard(name)
         if end.code == 0 and self._folder.finished(name):
             self._folder.note(name, status="finished", seconds=round(seconds, 1))
             done = sum(self._folder.trials[other]["status"] == "finished" for other in self._trials)
@@ -138,8 +156,8 @@ class Sweep:
         if now - self._reported_s >= REPORT_S or not self._engine.running:
             self._reported_s = now
             done = sum(self._folder.steps_done(name) for name in self._trials)
-            total = sum(trial.plan.steps for trial in self._trials.values())
-            self._report(f"{self._engine.running} trainings running", min(done, total), total)
+            total = sum(trial.steps for trial in self._trials.values())
+            self._report(f"{self._engine.running} trainings running", min(done, total), max(total, 1))
 
     def _tell_plan(self, waiting: int) -> None:
         skipped = len(self._trials) - waiting

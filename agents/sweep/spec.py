@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ...envs.errors import InputError
 from ...envs.schema_base import Strict
@@ -14,6 +14,7 @@ from ...envs.strict_yaml import read_yaml
 from ...envs.validation import validated
 
 SCHEMA = "carbonpilot/sweep/1"
+TRAIN = "train"  # in place of the folder of a risk head: the sweep makes it
 NAME = r"^[a-z0-9][a-z0-9._-]*$"  # it becomes part of a folder's name
 
 Name = Annotated[str, Field(pattern=NAME)]
@@ -31,14 +32,29 @@ class AgentSpec(Strict):
         settings: single settings laid over those of the file; a dotted key goes into a section.
         grid: setting -> values; every combination is an agent of its own.
         options: further options of `carbonpilot train` without the dashes, true for those without a value.
+        risk: risk head that the policy is laid over: a folder beside the sweep file, in whose path ``{scenario}`` and
+            ``{seed}`` stand for the trial's; or "train" for heads that the sweep makes first, one for each seed.
     """
 
     algo: str
-    steps: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=0)]
     file: str | None = None
     settings: Annotated[dict[str, Any], Field(default_factory=dict)]
     grid: Annotated[dict[str, Choices], Field(default_factory=dict)]
     options: Annotated[dict[str, bool | int | float | str], Field(default_factory=dict)]
+    risk: str | None = None
+
+
+class HeadSpec(Strict):
+    """How the risk heads of agents with ``risk: train`` are made.
+
+    Attributes:
+        file: settings instead of configs/train/risk.yaml; a path beside the sweep file.
+        settings: single settings laid over those of the file.
+    """
+
+    file: str | None = None
+    settings: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 
 class SweepSpec(Strict):
@@ -49,6 +65,7 @@ class SweepSpec(Strict):
         agents: name -> what is trained.
         seeds: training seeds; at least five are asked for behind a figure that is published.
         traces: folder of recorded traces for all scenarios; a path beside the sweep file.
+        heads: how risk heads are made; left out: as `carbonpilot risk train` makes them by itself.
     """
 
     schema_version: Annotated[Literal["carbonpilot/sweep/1"], Field(alias="schema")]
@@ -56,6 +73,18 @@ class SweepSpec(Strict):
     agents: Annotated[dict[Name, AgentSpec], Field(min_length=1)]
     seeds: Annotated[list[SeedNumber], Field(min_length=1)]
     traces: str | None = None
+    heads: HeadSpec | None = None
+
+    @model_validator(mode="after")
+    def _heads_are_wanted(self) -> SweepSpec:
+        if self.heads is not None and not self.makes_heads:
+            raise ValueError(f"heads: no agent has `risk: {TRAIN}`, so no head is made")
+        return self
+
+    @property
+    def makes_heads(self) -> bool:
+        """Whether an agent wants a head of its own seed."""
+        return any(agent.risk == TRAIN for agent in self.agents.values())
 
     @field_validator("seeds", "scenarios")
     @classmethod
