@@ -80,8 +80,8 @@ def policy_note(policy: Policy, scenario: Scenario) -> str | None:
         return None
     here, there = scenario_sha256(scenario)[:12], card["scenario_sha256"][:12]
     return (
-        f"policy '{policy.name}' was trained on scenario '{card['scenario']}' ({there}), this site is '{scenario.name}' "
-        f"({here}): the same placements, nodes and features, other numbers"
+        f"policy '{policy.name}' was trained on scenario '{card['scenario']}' ({there}), this site is "
+        f"'{scenario.name}' ({here}): the same placements, nodes and features, other numbers"
     )
 
 
