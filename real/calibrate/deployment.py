@@ -81,7 +81,7 @@ def template(scenario: Scenario) -> str:
     )
     lines = [
         f"# Where everything of '{scenario.name}' is, for `carbonpilot calibrate --deployment`. Paths are relative to",
-        "# this file. What stands here is an example to be replaced. A node that is not there is left out: its server and",
+        "# this file. What stands here is an example to be replaced. A node that is not there is left out: its server,",
         "# all its placements, and the probe and zone that nothing else needs.",
         "frame: {height: 512, width: 1024} # pixels that every frame is brought to; the model's input",
         "local:",
