@@ -66,6 +66,12 @@ def tune(
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Agents: settings that every trial starts from.")
     ] = None,
+    risk: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Agents: risk head and price that every trial's policy is laid over."
+        ),
+    ] = None,
     traces: Traces = None,
 ) -> None:
     """Search the parameters of rules, or the settings of an algorithm, on training tapes.
@@ -85,11 +91,11 @@ def tune(
     shared: dict[str, Any] = {"trials": trials, "steps": steps, "seed": seed, "jobs": jobs}
     shared["sampler"] = None if sampler is None else sampler.value
     if policy is not None:
-        _refuse("rules", {"--space": space, "--settings": settings})
+        _refuse("rules", {"--space": space, "--settings": settings, "--risk": risk})
         _tune_rules(scenario, policy, out, aim, study, start, traces, shared)
     elif algo is not None:
         _refuse("agents", {"--start": start})
-        _tune_agent(scenario, algo.value, out, aim, study, space, settings, traces, shared)
+        _tune_agent(scenario, algo.value, out, aim, study, space, settings, traces, risk, shared)
     typer.echo(f"wrote {out}")
 
 
@@ -144,6 +150,7 @@ def _tune_agent(
     space: Path | None,
     settings: Path | None,
     traces: Path | None,
+    risk: Path | None,
     options: dict[str, Any],
 ) -> None:
     from ..envs.console import progress
@@ -163,6 +170,7 @@ def _tune_agent(
             settings_file=settings,
             study=study,
             traces=traces,
+            risk=risk,
             progress=report,
         )
     typer.echo(notes(found, chosen))

@@ -116,7 +116,7 @@ def open_study(file: Path | None, name: str, sampler: Sampler, seed: int, meant_
     if made_for is None:
         study.set_user_attr("meant_for", meant_for)
     elif made_for != meant_for:
-        changed = [key for key in meant_for if made_for.get(key) != meant_for[key]]
+        changed = [key for key in {**made_for, **meant_for} if made_for.get(key) != meant_for.get(key)]
         raise InputError(
             f"{file}: study '{name}' was made with another {', '.join(changed)}. Give the same again to go on with "
             "it, or another --study file."

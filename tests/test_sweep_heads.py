@@ -15,7 +15,7 @@ from carbonpilot.agents.sweep import field as field_module
 from carbonpilot.agents.sweep.folder import SweepFolder
 from carbonpilot.agents.sweep.process import Ended
 from carbonpilot.agents.sweep.report import sweep_report
-from carbonpilot.agents.sweep.report_heads import added
+from carbonpilot.agents.sweep.report_heads import difference
 from carbonpilot.agents.sweep.run import Sweep
 from carbonpilot.agents.sweep.spec import read_spec
 from carbonpilot.agents.sweep.table import as_plain, markdown
@@ -266,15 +266,18 @@ def test_the_heads_under_the_agents_have_rows_of_their_own(swept):
     assert "TOO FEW SEEDS: learned-risk under shared has 1 training seed" in notes
     assert "There is no learned-risk" not in notes
     assert "| **learned-risk (2 training seeds)" in markdown([report])
-    assert as_plain([report])["sites"]["short-site"]["agents"][group.name]["seeds"] == [0, 1]
+    plain = as_plain([report])["sites"]["short-site"]
+    assert plain["agents"][group.name]["seeds"] == [0, 1]
+    assert plain["over_risk_heads"]["own (2 training seeds)"]["heads"] == group.name
     own = result["own (2 training seeds)"]
-    found = added(result, own, group, (0, 1), CARBON)
+    found = difference(result, own, group, (0, 1), CARBON, share=True)
+    assert plain["over_risk_heads"][own.name]["relative_carbon"]["mean"] == pytest.approx(found.mean)
     assert found.mean == pytest.approx(own.metrics[CARBON].mean() / group.metrics[CARBON].mean() - 1)
-    alone = added(result, result["short-site-own-1"], group, (1,), CARBON)
+    alone = difference(result, result["short-site-own-1"], group, (1,), CARBON, share=True)
     theirs = result["short-site-learned-risk-1"].metrics[CARBON].mean()
     assert alone.mean == pytest.approx(result["short-site-own-1"].metrics[CARBON].mean() / theirs - 1)
     spread = result.difference(own, group, CARBON)
-    paired = added(result, own, group, (0, 1), CARBON, share=False)
+    paired = difference(result, own, group, (0, 1), CARBON)
     assert paired.high - paired.low < spread.high - spread.low, (
         "what differs between heads is no noise of the RL"
     )

@@ -13,11 +13,13 @@ import numpy as np
 import optuna
 import pytest
 import yaml
+from risk_builder import make_risk
 
-from carbonpilot.agents.run_dir import RunDir
+from carbonpilot.agents.run_dir import RunDir, risk_hashes
 from carbonpilot.agents.settings_file import settings_text
 from carbonpilot.agents.training_config import laid_over, load_training_config
 from carbonpilot.agents.training_settings import SETTINGS
+from carbonpilot.agents.tune_agents import tune as tune_module
 from carbonpilot.agents.tune_agents import worker as worker_module
 from carbonpilot.agents.tune_agents.finals import choose, finalist
 from carbonpilot.agents.tune_agents.options import AgentTuneOptions
@@ -28,6 +30,7 @@ from carbonpilot.agents.tune_agents.worker import Done, Job, Rung
 from carbonpilot.agents.tune_evaluate import Scores
 from carbonpilot.agents.tune_objective import Objective
 from carbonpilot.envs.errors import CarbonPilotError, InputError
+from carbonpilot.envs.scenario import load_scenario
 from carbonpilot.envs.simulator import Simulator
 from carbonpilot.envs.validation import validated
 
@@ -321,6 +324,57 @@ def test_a_training_that_cannot_be_is_told(small, tmp_path):
     done = worker_module._train(job, lambda rung: True)
     assert done.scores is None
     assert "batch_size (100) must divide" in done.reason
+
+
+class Here:
+    """A pool that trains in this process, one job at a time."""
+
+    room = 1
+
+    def __init__(self, jobs):
+        self.queue = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    @property
+    def busy(self):
+        return len(self.queue)
+
+    def give(self, job):
+        self.queue.append(job)
+
+    def take(self, answer):
+        return [worker_module._train(self.queue.pop(0), answer)] if self.queue else []
+
+
+def test_settings_of_a_policy_over_a_risk_head_are_searched_over_that_head(lab, small, tmp_path, monkeypatch):
+    site, base, space = small
+    head, other = (make_risk(tmp_path / f"risk-{n}", load_scenario(site), seed=n) for n in (0, 1))
+    monkeypatch.setattr(tune_module, "Pool", Here)
+    options = AgentTuneOptions(
+        steps=lab.rollout, trials=2, tapes=2, fresh_tapes=2, rungs=1, finalists=1, final_seeds=1
+    )
+    files = {"space_file": space, "settings_file": base, "study": tmp_path / "study.journal"}
+    tune_agent(str(site), "ppo", tmp_path / "tuned.yaml", options, risk=head, **files)
+    runs = sorted((tmp_path / "study.journal.runs").glob("*/config.yaml"))
+    assert len(runs) >= 2
+    assert all(RunDir(run.parent).config["risk"] == risk_hashes(head) for run in runs)
+    assert f"# over the risk head in {head}" in (tmp_path / "tuned.yaml").read_text()
+    for risk in (other, None):
+        with pytest.raises(InputError, match="was made with another risk"):
+            tune_agent(str(site), "ppo", tmp_path / "tuned.yaml", options, risk=risk, **files)
+
+
+def test_a_risk_head_of_another_site_is_refused_before_anything_is_trained(small, tmp_path):
+    site, _, _ = small
+    head = make_risk(tmp_path / "risk", load_scenario("khan-mixed"))
+    with pytest.raises(InputError, match=r"made for scenario 'khan-mixed'"):
+        tune_agent(str(site), "ppo", tmp_path / "new" / "tuned.yaml", AgentTuneOptions(steps=256), risk=head)
+    assert not (tmp_path / "new").exists()
 
 
 KILLED = """

@@ -20,7 +20,7 @@ from ..statistics import Estimate
 from ..words import listed, percent
 from .field import Field, Game, play_field
 from .folder import SweepFolder
-from .report_heads import heads_of
+from .report_heads import Added, heads_of
 
 SEEDS_ASKED = 5  # training seeds behind a figure that is published
 Progress = Callable[[str, int, int], None]
@@ -34,11 +34,13 @@ class SiteReport:
         field: all policies on the same tapes.
         notes: what a reader should know, as sentences.
         trained_on: name of the scenario that the agents were trained on.
+        over_heads: what agents add to the risk heads that they are laid over.
     """
 
     field: Field
     notes: list[str]
     trained_on: str
+    over_heads: tuple[Added, ...] = ()
 
     @property
     def name(self) -> str:
@@ -143,11 +145,12 @@ def _site(
     game = Game(scenario, episodes, seed, traces_dir, rules)
     field = play_field(game, agents, jobs, progress, heads.labels)
     notes = [f"Rules: {rules.source}.", *_seed_notes(agents), *_missing_notes(folder, trials)]
-    notes += heads.notes(field.result)
+    over = heads.added(field.result)
+    notes += [one.sentence() for one in over]
     if not heads.folders and not any(r.name == LEARNED_RISK for r in field.result.results):
         notes.append(f"There is no {LEARNED_RISK} for this site.")
     notes += [f"Left out: {name}: {reason}" for name, reason in field.failed.items()]
-    return SiteReport(field, notes, site)
+    return SiteReport(field, notes, site, tuple(over))
 
 
 def _common(runs: list[RunDir]) -> tuple[Scenario, str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,37 @@ from ..words import points, relative
 from .field import SweepResult
 
 Folders = dict[int, Path]  # training seed of the agents -> folder
+
+
+@dataclass(frozen=True)
+class Added:
+    """What an agent adds to the risk heads under it, each seed to its own head, on the same tapes.
+
+    Attributes:
+        agent, heads: names of the rows.
+        carbon: difference of carbon, as a share of the heads'.
+        met: difference of the share of episodes that meet the SLO.
+    """
+
+    agent: str
+    heads: str
+    carbon: Estimate
+    met: Estimate
+
+    def sentence(self) -> str:
+        """In words."""
+        return (
+            f"{self.agent} against the risk heads under it ({self.heads}), paired by seed and tape: "
+            f"{relative(self.carbon)} carbon, SLO met {points(self.met)}."
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "heads": self.heads,
+            "relative_carbon": self.carbon.as_json(),
+            "episodes_meeting_slo": self.met.as_json(),
+        }
 
 
 @dataclass
@@ -37,22 +69,15 @@ class Heads:
     labels: dict[str, str] = field(default_factory=dict)
     under: dict[str, str] = field(default_factory=dict)
 
-    def notes(self, result: SweepResult) -> list[str]:
-        """What each agent adds to the heads that it is laid over."""
+    def added(self, result: SweepResult) -> list[Added]:
+        """What each agent adds to the heads that it is laid over; those that could not be judged are left out."""
         found = []
         for agent, row in self.under.items():
             above, below = result.of_agent(agent), result.of_agent(row)
-            if above is None or below is None:  # not judged, which is said elsewhere
-                continue
-            (own, seeds), (head, _) = above, below
-            carbon, met = (
-                added(result, own, head, seeds, CARBON),
-                added(result, own, head, seeds, MET, share=False),
-            )
-            found.append(
-                f"{own.name} against the risk heads under it ({head.name}), paired by seed and tape: "
-                f"{relative(carbon)} carbon, SLO met {points(met)}."
-            )
+            if above is not None and below is not None:
+                (own, seeds), (head, _) = above, below
+                carbon = difference(result, own, head, seeds, CARBON, share=True)
+                found.append(Added(own.name, head.name, carbon, difference(result, own, head, seeds, MET)))
         return found
 
 
@@ -84,13 +109,13 @@ def heads_of(agents: Mapping[str, Folders], site: str) -> Heads:
     return found
 
 
-def added(
+def difference(
     result: SweepResult,
     own: PolicyResult,
     head: PolicyResult,
     seeds: tuple[int, ...],
     metric: str,
-    share: bool = True,
+    share: bool = False,
 ) -> Estimate:
     """Difference of an agent to the risk heads under it, each seed to its own head, on the same tapes.
 
@@ -107,12 +132,12 @@ def added(
     if isinstance(head, SeedGroup):
         under = np.stack([head.levels[metric][head.seeds.index(seed)] for seed in seeds])
         under = under if several else under[0]
-    difference = (own.levels[metric] if several else own.metrics[metric]) - under
+    more = (own.levels[metric] if several else own.metrics[metric]) - under
     base = under.mean(axis=0) if under.ndim == 2 else under
     statistic = (lambda d, h: d / h) if share else (lambda d, h: d)
     if several:
-        return two_level(result.bootstrap, statistic, difference, base)
-    return result.bootstrap.of_means(statistic, difference, base)
+        return two_level(result.bootstrap, statistic, more, base)
+    return result.bootstrap.of_means(statistic, more, base)
 
 
 def _agree(held: Mapping[int, str], content: Mapping[int, str]) -> bool:

@@ -174,6 +174,7 @@ def _plain_site(report: SiteReport) -> dict[str, Any]:
         "rule_gap_closed": {r.name: report.gap_closed(r).as_json() for r in rows},
         "oracle_saving_share": {r.name: report.saving_share(r).as_json() for r in rows},
         "shielded": {name: _shielded(report, policy) for name, policy in report.field.shielded.items()},
+        "over_risk_heads": {one.agent: one.as_json() for one in report.over_heads},
         "failed": report.field.failed,
         "notes": report.notes,
     }

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ...envs.files import check_output_file
 from ...envs.scenario import scenario_sha256
 from ..provenance import command_line
+from ..run_dir import risk_hashes
 from ..settings_file import write_settings
 from ..training_guard import stopping_on_signals
 from ..training_plan import Plan, make_plan
@@ -61,6 +62,7 @@ def tune_agent(
     settings_file: Path | None = None,
     study: Path | None = None,
     traces: Path | None = None,
+    risk: Path | None = None,
     progress: Progress | None = None,
 ) -> AgentTuned:
     """Tune an algorithm's settings on training tapes and write them.
@@ -74,6 +76,7 @@ def tune_agent(
         settings_file: settings that every trial starts from; None for the shipped ones.
         study: optuna journal; a search that was stopped goes on from it. Its runs lie in a folder beside it.
         traces: trace folder of a scenario that reads files.
+        risk: folder of the risk head and price that every trial's policy is laid over.
         progress: called with what is being done, trainings done and trainings in all.
 
     Raises:
@@ -81,7 +84,7 @@ def tune_agent(
         CarbonPilotError: stopped by a signal, or a training failed.
     """
     folder = None if traces is None else str(traces)
-    plan = make_plan(scenario, algo, options.steps, options.seed, folder, settings_file, {})
+    plan = make_plan(scenario, algo, options.steps, options.seed, folder, settings_file, {}, risk=risk)
     path = check_output_file(out)
     file = None if study is None else check_output_file(study)
     space = read_space(algo, space_file)
@@ -125,6 +128,7 @@ class _Tuner:
             "objective": o.objective.as_dict(),
             "tapes": o.tapes,
             "rungs": o.rungs,
+            **({} if self.plan.risk is None else {"risk": risk_hashes(self.plan.risk)}),
         }
 
     def run(self, study: Any, runs: Path, progress: Progress) -> AgentTuned:
@@ -179,6 +183,7 @@ class _Tuner:
             folder=folder,
             tapes=tapes,
             rungs=rungs,
+            risk=self.plan.risk,
         )
 
     def _finals(
@@ -208,7 +213,8 @@ class _Tuner:
 
     def _plan(self, changes: Mapping[str, Any]) -> Plan:
         p = self.plan
-        return make_plan(self.scenario, p.algo, p.steps, p.seed, p.traces_dir, self.settings_file, changes)
+        file, risk = self.settings_file, p.risk
+        return make_plan(self.scenario, p.algo, p.steps, p.seed, p.traces_dir, file, changes, risk=risk)
 
 
 def notes(found: AgentTuned, options: AgentTuneOptions) -> str:
@@ -218,6 +224,7 @@ def notes(found: AgentTuned, options: AgentTuneOptions) -> str:
         "Written by `carbonpilot tune`; for: carbonpilot train --settings FILE",
         f"{command_line()}",
         f"{found.plan.algo} on {found.plan.scenario.name}, scenario_sha256 {scenario_sha256(found.plan.scenario)}",
+        *([] if found.plan.risk is None else [f"over the risk head in {found.plan.risk}"]),
         f"{found.trials} trials of {found.plan.steps} steps, {found.pruned} of them given up early.",
         f"Chosen on {options.fresh_tapes} fresh training tapes with {seeds}; evaluation tapes were not touched:",
     ]

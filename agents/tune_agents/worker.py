@@ -42,6 +42,7 @@ class Job:
         folder: run folder; one that is there goes on.
         tapes: seeds of the training tapes that it is scored on.
         rungs: number of scores, the last at the end.
+        risk: folder of the risk head and price that the policy is laid over, or None.
     """
 
     key: Any
@@ -55,6 +56,7 @@ class Job:
     folder: Path
     tapes: I64
     rungs: int = 1
+    risk: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def _run(job: Job, ask: Callable[[Rung], bool], console: Console) -> None:
         settings={**job.changes, "evaluations": 1, "evaluation_episodes": 1},
         console=console,
         evaluation_part="training",
+        risk=job.risk,
         watchers=[Rungs(job, ask)] if job.rungs > 1 else [],
     )
 
