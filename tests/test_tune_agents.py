@@ -15,6 +15,7 @@ import pytest
 import yaml
 from risk_builder import make_risk
 
+from carbonpilot import cli
 from carbonpilot.agents.run_dir import RunDir, risk_hashes
 from carbonpilot.agents.settings_file import settings_text
 from carbonpilot.agents.training_config import laid_over, load_training_config
@@ -375,6 +376,16 @@ def test_a_risk_head_of_another_site_is_refused_before_anything_is_trained(small
     with pytest.raises(InputError, match=r"made for scenario 'khan-mixed'"):
         tune_agent(str(site), "ppo", tmp_path / "new" / "tuned.yaml", AgentTuneOptions(steps=256), risk=head)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("option", ["--risk", "--space", "--settings"])
+def test_options_of_agents_mean_nothing_for_rules(option, tmp_path, monkeypatch, capsys):
+    words = ["tune", "metro", "--policy", "rtt-threshold", "--out", str(tmp_path / "tuned.yaml"), option, "x"]
+    monkeypatch.setattr(sys, "argv", ["carbonpilot", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert f"{option} has no meaning for rules" in capsys.readouterr().err
 
 
 KILLED = """
