@@ -107,11 +107,11 @@ def _transfers(host: str, port: int, effort: Effort) -> tuple[list[Transfer], st
 
 def _known_well(done: list[Transfer], effort: Effort) -> bool:
     lost, segments = sum(t.lost for t in done), sum(t.segments for t in done)
-    return len(done) >= 3 and (lost >= effort.losses or (lost == 0 and segments >= effort.segments))
+    return len(done) >= 3 and (lost >= effort.losses or (lost <= 0 and segments >= effort.segments))
 
 
 def _loss(transfers: list[Transfer]) -> Estimate:
-    return share(sum(t.lost for t in transfers), max(sum(t.segments for t in transfers), 1))
+    return share(max(sum(t.lost for t in transfers), 0), max(sum(t.segments for t in transfers), 1))
 
 
 def _rate(transfers: list[Transfer], carrier: str) -> tuple[Estimate, str]:

@@ -24,7 +24,8 @@ class Transfer:
         sent_bytes: payload.
         took_s: until the echo server said that all had come.
         rates_mbps: the kernel's delivery rates while it was the path that limited them.
-        segments, lost: data segments sent, and sent again with a cause (reported duplicates are not losses).
+        segments, lost: data segments sent, and sent again with a cause (reported duplicates are not losses). Below zero
+            where duplicates of the transfer before were reported after its end; a sum over transfers is right.
     """
 
     sent_bytes: int
@@ -58,6 +59,7 @@ class Uploader:
                 f"python -m carbonpilot.real.probes.echo --host 0.0.0.0 --port {port}"
             ) from error
         self._where = f"{host}:{port}"
+        self._seen: TcpInfo | None = None  # at the end of the last upload; what came since belongs to it
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if congestion_control is not None:
             try:
@@ -81,7 +83,7 @@ class Uploader:
             InputError: the other end is no echo server, or one that knows no uploads.
         """
         header = upload_header(n_bytes)
-        before = self._info()
+        before = self._seen or self._info()
         rates: list[float] = []
         stop = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(rates, stop), daemon=True)
@@ -103,14 +105,14 @@ class Uploader:
                 f"{self._where} does not take uploads: it answered {answer[:12]!r}. Run the echo server of this "
                 "version there (python -m carbonpilot.real.probes.echo)."
             )
-        after = self._info()
+        after = self._seen = self._info()
         spurious = (after.dsack_dups or 0) - (before.dsack_dups or 0)
         return Transfer(
             n_bytes,
             took_s,
             tuple(rates),
             (after.data_segs_out or 0) - (before.data_segs_out or 0),
-            max(after.total_retrans - before.total_retrans - spurious, 0),
+            after.total_retrans - before.total_retrans - spurious,
         )
 
     def close(self) -> None:
