@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,8 @@ from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.scenario import load_scenario
 from carbonpilot.oracle.solvers import solve_budget_coupled
 from carbonpilot.real.testbed.changes import DEMO, START_S, demo_schedule, drawn_schedule, told
+from carbonpilot.real.testbed.link import CONTROL, Link
+from carbonpilot.real.testbed.namespaces import Namespaces, unavailable
 from carbonpilot.real.verify.held import calibrated_times_ms, device_alone, kept
 from carbonpilot.real.verify.simulated_log import write_simulated_log
 
@@ -148,3 +152,15 @@ def test_the_benchmarks_total_counts_runs_that_can_be_held(tmp_path, scenario, c
     finally:
         for name in ("testbed_slo", "testbed_road"):
             sys.modules.pop(name, None)
+
+
+@pytest.mark.skipif(
+    unavailable() is not None or not os.path.exists("/dev/net/tun"),
+    reason=f"no test bed here: {unavailable() or '/dev/net/tun is missing'}",
+)
+def test_the_demo_plays_its_changes_on_a_running_link(tmp_path):
+    with Namespaces() as ns, Link(ns.device, ns.server, control=tmp_path / CONTROL) as link:
+        argv = [sys.executable, "-m", "carbonpilot.real.testbed.changes", "--state", str(tmp_path)]
+        subprocess.run(argv, check=True, timeout=60)
+        playing = link.counters()["schedule"]
+        assert (playing["step"], playing["steps"], playing["ended"]) == (1, len(DEMO), False)
