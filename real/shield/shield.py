@@ -114,7 +114,7 @@ class Shield:
             self._forbid(doubts, now_ms)
         for a in self._absent:
             guards.forbid(a, "absent")
-        mask = self._mask()
+        mask = self._mask() if False in guards.allowed else self._all
         left_ms = self._slo_ms - waited_ms
         local_at_ms = self._latest_local_ms(values, left_ms)
         wanted, reason = self._ask(observation, mask)
@@ -131,10 +131,8 @@ class Shield:
         return Decision(self._next(), placement, wanted, reason, mask, local_at_ms, believed_ms, upper_ms)
 
     def _mask(self) -> npt.NDArray[np.bool_]:
-        """What may be chosen (P,); counts what may not."""
+        """What may be chosen (P,) where something may not, which is counted."""
         allowed, why = self._guards.allowed, self._guards.why
-        if False not in allowed:
-            return self._all
         for a in self._remote:
             if not allowed[a]:
                 self.masked[a, why[a]] += 1
