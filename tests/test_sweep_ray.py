@@ -17,13 +17,14 @@ pytest.importorskip("ray", reason="ray is not installed: pip install 'carbonpilo
 
 from carbonpilot.agents.algorithms import load_model
 from carbonpilot.agents.risk.folder import read_risk
+from carbonpilot.agents.risk.train import run_risk_training
 from carbonpilot.agents.sweep.folder import SweepFolder
-from carbonpilot.agents.sweep.process import start
 from carbonpilot.agents.sweep.ray_engine import RayEngine
 from carbonpilot.agents.sweep.ray_worker import Job, check_folder, play
 from carbonpilot.agents.sweep.run import Sweep
 from carbonpilot.agents.sweep.spec import read_spec
 from carbonpilot.agents.sweep.trial import expand
+from carbonpilot.agents.training_guard import one_torch_thread
 from carbonpilot.envs.errors import InputError
 
 HEAD = {
@@ -33,14 +34,15 @@ HEAD = {
 
 
 def prepare(lab, tmp_path, name):
-    """A head, an agent over it, and one without."""
+    """A risk head and an agent over it. One training alone: each process takes seconds to import what it needs."""
     lab.site(tmp_path)
-    agent = {"algo": "ppo", "steps": 8 * lab.rollout, "settings": {**lab.small_ppo, "checkpoint_share": 1.0}}
+    small = {**lab.small_ppo, "checkpoint_share": 1.0}
+    agent = {"algo": "ppo", "steps": 8 * lab.rollout, "settings": small, "risk": "train"}
     content = {
         "schema": "carbonpilot/sweep/1",
         "scenarios": ["short-site.yaml"],
         "seeds": [0],
-        "agents": {"ppo": agent, "over": {**agent, "steps": lab.rollout, "risk": "train"}},
+        "agents": {"ppo": agent},
         "heads": {"settings": HEAD},
     }
     file = tmp_path / "sweep.yaml"
@@ -56,9 +58,15 @@ def weights(run, seed_folder):
     return {name: value.numpy() for name, value in model.policy.state_dict().items()}
 
 
+def same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, values in theirs.items():
+        np.testing.assert_array_equal(ours[name], values, err_msg=name)
+
+
 def test_a_killed_workers_trial_is_run_again_and_results_are_those_without_ray(lab, tmp_path):
     folder, trials = prepare(lab, tmp_path, "ray")
-    ppo, head, over = trials
+    head, ppo = trials
     killed = []
 
     def kill_the_first_worker():
@@ -80,30 +88,18 @@ def test_a_killed_workers_trial_is_run_again_and_results_are_those_without_ray(l
     assert killed == [[]], "killed before its first checkpoint, so it starts from the first step"
     assert any("lost, is tried again: the worker was lost (WorkerCrashedError)" in line for line in said)
     state = json.loads((folder.path / "sweep.json").read_text())["trials"]
-    assert [state[t.name]["attempts"] for t in trials] == [2, 1, 1]
+    assert [state[t.name]["attempts"] for t in trials] == [1, 2]
     assert {state[t.name]["status"] for t in trials} == {"finished"}
 
-    made = tmp_path / "plain" / head.name  # the same trainings here, by hand
-    words = list(folder.words(head))
-    words[words.index("--out") + 1] = str(made)
-    assert start(tuple(words), tmp_path / "plain" / "log").wait() == 0
-    with_ray, without = read_risk(folder.run(head.name)), read_risk(made)
+    site, plain = tmp_path / "short-site.yaml", tmp_path / "plain"  # the same trainings here, by hand
+    with one_torch_thread():
+        run_risk_training(str(site), plain / "head", seed=0, changes=HEAD)
+    with_ray, without = read_risk(folder.run(head.name)), read_risk(plain / "head")
     assert with_ray.card.price == without.card.price
-    for name, values in without.arrays.items():
-        np.testing.assert_array_equal(with_ray.arrays[name], values, err_msg=name)
-    for trial in (ppo, over):
-        lab.train(
-            tmp_path / "short-site.yaml",
-            tmp_path / "plain" / trial.name,
-            trial.plan.steps,
-            seed=0,
-            settings={"checkpoint_share": 1.0},
-            risk=made if trial is over else None,
-        )
-        with_ray, without = weights(folder.path / "runs", trial.name), weights(tmp_path / "plain", trial.name)
-        assert with_ray.keys() == without.keys()
-        for name in without:
-            np.testing.assert_array_equal(with_ray[name], without[name], err_msg=f"{trial.name} {name}")
+    same(with_ray.arrays, without.arrays)
+    changes = {"checkpoint_share": 1.0}
+    lab.train(site, plain / ppo.name, ppo.plan.steps, seed=0, settings=changes, risk=plain / "head")
+    same(weights(folder.path / "runs", ppo.name), weights(plain, ppo.name))
 
 
 def test_a_machine_that_sees_another_folder_is_refused(tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -195,12 +196,44 @@ def test_a_log_says_who_started_it(tmp_path):
     assert lines[-1].startswith("0.")
 
 
+class Quick:
+    """A folder whose trials are commands that end by themselves."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def words(self, trial):
+        return ("--version",)
+
+    def log(self, name):
+        return self.path / name
+
+
+def test_processes_run_side_by_side_and_are_stopped_together(tmp_path):
+    engine, names = LocalEngine(Quick(tmp_path), 2), {"a", "b"}
+
+    def run(ask):
+        for name in names:
+            engine.start(SimpleNamespace(name=name))
+        assert engine.running == 2
+        ask()
+        ends = []
+        while engine.running:
+            ends += engine.wait()
+        return {end.name: (end.code, end.reason) for end in ends}
+
+    assert run(lambda: None) == dict.fromkeys(names, (0, ""))
+    killed = run(engine.stop)
+    assert killed == dict.fromkeys(names, (None, "killed by signal 15; was there too little memory?"))
+
+
 def test_trials_are_ordinary_runs_and_an_interrupted_one_goes_on(prepared, lab):
-    """Two real trainings side by side; one is asked to stop on its way and goes on from its checkpoint."""
+    """A real training is asked to stop on its way and goes on from its checkpoint; another one is there already."""
     folder, trials = prepared(seeds=2, steps=24 * lab.rollout)
+    lab.train(trials[0].scenario, folder.run(trials[0].name), trials[0].steps, seed=0)
 
     def stop_when_one_has_a_checkpoint():
-        while not list(folder.path.glob("runs/*/checkpoints/step-*")):
+        while not list(folder.run(trials[1].name).glob("checkpoints/step-*")):
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -209,9 +242,8 @@ def test_trials_are_ordinary_runs_and_an_interrupted_one_goes_on(prepared, lab):
     said, error = play(folder, trials, LocalEngine(folder, 2))
     watcher.join(5)
     assert "Stopped when asked to" in error
-    reached = [folder.steps_done(trial.name) for trial in trials]
-    assert 0 < max(reached) < 24 * lab.rollout
-    assert {folder.trials[trial.name]["status"] for trial in trials} == {"interrupted"}
+    assert 0 < folder.steps_done(trials[1].name) < 24 * lab.rollout
+    assert [folder.trials[trial.name]["status"] for trial in trials] == ["finished", "interrupted"]
 
     folder = SweepFolder(folder.path)
     said, error = play(folder, trials, LocalEngine(folder, 2))
@@ -220,7 +252,7 @@ def test_trials_are_ordinary_runs_and_an_interrupted_one_goes_on(prepared, lab):
     runs = [RunDir(folder.run(trial.name)) for trial in trials]
     assert all(run.finished for run in runs)
     sessions = [json.loads((run.path / "versions.json").read_text())["sessions"] for run in runs]
-    assert max(len(s) for s in sessions) == 2
-    assert sessions[0][0]["command"].startswith("carbonpilot train ")
+    assert [len(s) for s in sessions] == [1, 2]
+    assert sessions[1][0]["command"].startswith("carbonpilot train ")
     (group,) = siblings({run.path.name: read_training(run.path) for run in runs})
     assert group.seeds == (0, 1)
