@@ -18,7 +18,7 @@ def site(lab, tmp_path_factory):
 
 
 def weights(lab, site, algo, seed, out):
-    lab.train(site, out, 1024, algo, seed=seed)
+    lab.train(site, out, 512, algo, seed=seed)
     return load_model(algo, out / "model.zip").policy.state_dict()
 
 
