@@ -217,8 +217,8 @@ def test_the_model_of_the_best_stage_is_handed_out(finished, lab, site, tmp_path
 @pytest.mark.parametrize(
     ("rows", "best"),
     [
-        ([(0.50, 0.99), (0.40, 0.975), (0.38, 0.96)], 1),  # carbon among those that reach the aim
-        ([(0.40, 0.98), (0.40, 0.99)], 0),  # nothing gained, nothing changed
+        ([(0.50, 1.0), (0.40, 0.9925), (0.38, 0.9875)], 1),  # carbon among those that reach the aim
+        ([(0.40, 0.99), (0.40, 1.0)], 0),  # nothing gained, nothing changed
         (
             [(0.50, 0.96), (0.40, 0.90), (0.49, 0.96)],
             2,
