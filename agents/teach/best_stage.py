@@ -7,7 +7,7 @@ from typing import Any
 
 from ..tune_objective import Objective
 
-AIM = 0.99  # share of episodes; what is asked of a published agent, fixed before any was chosen. Rules are searched at 97 %
+AIM = 0.99  # share of episodes that a published agent shall keep, fixed before any was chosen; rules' search has 0.97
 _PENALTY = Objective().penalty  # a point that is missing costs as much as in the search of the rules
 
 
