@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-from ...envs.next_request import advance
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,19 @@ class Budget:
     whose fate is known stays until its block ends: to delete it would cost time on the way to a decision.
     """
 
-    def __init__(self, episode: Any, block: int, slo_ms: float, carried: Carried) -> None:
-        """Go on with what was carried over; ``block`` is the number of frames in a block."""
+    def __init__(
+        self, episode: Any, block: int, slo_ms: float, carried: Carried, advance: Callable[[Any, Any, float], None]
+    ) -> None:  # fmt: skip
+        """Go on with what was carried over.
+
+        Args:
+            episode: the `EPISODE`.
+            block: number of frames in a block.
+            slo_ms: after which a frame is a miss.
+            carried: what an earlier process left.
+            advance: `envs.next_request.advance` from ``known_at`` on, with all before it fixed.
+        """
+        self._advance = advance
         self._episode, self._block, self._slo_ms = episode, block, slo_ms
         episode.n = episode.next_known = carried.frames
         episode.spent_misses, episode.recent_miss = carried.missed, carried.recent_miss_rate
@@ -57,11 +67,11 @@ class Budget:
             self._known_at[n] = min(self._known_at[n], now_ms)
             self._miss[n] = int(missed)
 
-    def advance(self, site: Any, links: Any, nodes: Any, device: Any, now_ms: float) -> None:
+    def advance(self, now_ms: float) -> None:
         """Let time pass to the next frame, and begin the next block where this one is full."""
         e = self._episode
         before = e.next_known
-        advance(site, e, links, nodes, device, self._known_at, self._miss, now_ms)
+        self._advance(self._known_at, self._miss, now_ms)
         if before < 0:  # what is known now of the block before does not count in this one
             e.spent_misses -= sum(self._miss[n] for n in range(before, min(e.next_known, 0)))
         if e.n >= self._block:

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from ...envs.next_request import advance
 from ...envs.records import EPISODE, SITE
 from ...envs.request_features import request_features
 from ...envs.schema import Scenario
@@ -23,6 +24,7 @@ from ..site_file import NodeLevels
 from .attempts import Attempt, Attempts
 from .budget import Budget, Carried
 from .plain_records import plain_record
+from .specialised import specialised
 from .throttle import MeasuredThrottle, Throttle
 from .view import UNKNOWN, Doubts, SecondView, ViewMaker, ZoneReading
 
@@ -69,32 +71,37 @@ class Observer:
         self._site = plain_record(SITE, site_record(scenario, self._maker.rows)[0])
         self._episode = plain_record(EPISODE)
         self._attempts = Attempts(scenario, self._site, self._episode)
-        self._budget = Budget(
-            self._episode, scenario.episode.requests, scenario.slo.latency_ms, carried or Carried()
-        )
-        self._placements = [
-            plain_record(_PLACE, np.array((link is not None, link or 0), _PLACE))
-            for link in self._attempts.link_of
-        ]
+        self._prepare_site(scenario, carried or Carried())
         self._throttle: Throttle = throttle or MeasuredThrottle(scenario.device.throttling)
         self._begun = False
         self._prepare_encoding()
         self._view = self._maker.make(ProbeSnapshot(0.0, {}, {}, {}), {}, 0.0)
         self._show(self._view)
 
+    def _prepare_site(self, scenario: Scenario, carried: Carried) -> None:
+        """The simulator's functions, made for this site and its records."""
+        own, site, e = self._attempts, self._site, self._episode
+        state = {"e": e, "links": own.links, "nodes": own.node_list}
+        placements = [
+            plain_record(_PLACE, np.array((link is not None, link or 0), _PLACE)) for link in own.link_of
+        ]
+        self._raw = [0.0] * (len(self.table) - site.features)
+        self._write = specialised(
+            request_features, {"site": site, "placements": placements, "f": 0}, state | {"vector": self._raw}
+        )
+        self._budget = Budget(
+            e, scenario.episode.requests, scenario.slo.latency_ms, carried,
+            specialised(advance, {"site": site}, state | {"device": own.device}),
+        )  # fmt: skip
+
     def _prepare_encoding(self) -> None:
         first = self._site.features
         count = len(self.table) - first
         self._first = first
-        self._raw = [0.0] * count
         packed = bytearray(4 * count)
         self._single = np.frombuffer(packed, np.float32)
         # Bound to what stays the same: every look-up costs.
         self._pack = partial(struct.Struct(f"{count}f").pack_into, packed, 0)
-        own = self._attempts
-        self._write = partial(
-            request_features, self._site, self._placements, self._episode, own.links, own.node_list
-        )
         self._factor = (np.float32(1.0) / self.table.scale)[first:]
         self._low, self._high = self.table.low[first:], self.table.high[first:]
         self._vector = np.zeros(len(self.table), np.float32)
@@ -137,11 +144,11 @@ class Observer:
             issued_ms: when the frame was there, if that was before now: its deadline counts from then.
         """
         self._begin(now_ms, now_ms if issued_ms is None else issued_ms)
-        view, raw = self._view, self._raw
+        view = self._view
         if view is not self._shown:
             self._show(view)
-        self._write(view.believed, self._single_kb(payload_kb), raw, 0)
-        self._pack(*raw)
+        self._write(view.believed, self._single_kb(payload_kb))
+        self._pack(*self._raw)
         part = self._part
         # What `envs.encoder.observe` does with one feature after the other.
         _multiply(self._single, self._factor, part)
@@ -223,8 +230,7 @@ class Observer:
             now_ms = max(now_ms, e.issued_ms)
             if self._attempts.unanswered:
                 self._attempts.keep_open(now_ms)
-            own = self._attempts
-            self._budget.advance(self._site, own.links, own.node_list, own.device, now_ms)
+            self._budget.advance(now_ms)
         else:
             self._begun = True
             e.issued_ms = e.previous_ms = now_ms
