@@ -60,8 +60,9 @@ class _Specialiser(ast.NodeTransformer):
     """Follows the statements of a function; ``_known`` are the names whose values are known at this point."""
 
     def __init__(
-        self, names: dict[str, Any], constants: Mapping[str, Any], objects: Mapping[str, Any]
-    ) -> None:
+        self, names: dict[str, Any], own: set[str], constants: Mapping[str, Any], objects: Mapping[str, Any]
+    ) -> None:  # fmt: skip
+        self._own = own  # its parameters and variables
         self._names = names  # of the finished function: its module's, and the objects that are read
         self._known: dict[str, Any] = {**constants, **objects}
         kept = [item for value in constants.values() for item in _with_items(value)]
