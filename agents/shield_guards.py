@@ -1,7 +1,7 @@
 """The guards that need nothing but the observation: one stream of requests, one decision after the other.
 
 They mask what cannot be relied on before the policy is asked, and overrule the policy where its choice is predicted to
-cost more misses than the SLO still allows. Plain numbers throughout: a decision takes microseconds on a device.
+cost more misses than the SLO still allows. Mostly plain numbers: a decision takes microseconds on a device.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from ..envs.schema import Scenario
 from ..envs.service import mean_ms, service_p95_ms
 from .shield_settings import ShieldSettings
-from .shield_sight import ShieldSight
+from .shield_sight import Bounds, ShieldSight
 from .shield_tracker import QuantileTracker
 
 # Every reason that a decision can have, with its meaning.
@@ -45,8 +48,8 @@ class Guards:
 
     Attributes:
         allowed: placements that may be chosen now (P,).
+        limited: whether any may not.
         why: reason of each that may not (P,).
-        upper_ms: predicted upper latency of each (P,).
         scarce: whether too few misses are left to risk one; not where as many are left as requests.
         ample: whether misses are neither scarce nor ahead of plan, so that one may be risked.
         trackers: of the logarithm of answered over believed latency (P,).
@@ -59,15 +62,17 @@ class Guards:
         self._slo_ms = scenario.slo.latency_ms
         count = len(scenario.placements)
         self.allowed, self.why = [True] * count, [""] * count
-        self.upper_ms = [0.0] * count
         self.trackers = [
             QuantileTracker(settings.miss_level, settings.tracker_step, math.log(start))
             for start in upper_starts(scenario, settings)
         ]
         self._passed_ms = 0.0
-        self._values: Sequence[float] = ()
+        self._values: Sequence[float] = [0.0] * len(sight.bounds.low)
+        self._late_ms: Sequence[float] = [0.0] * (len(sight.probe_age) + 1)
         self._remote = range(1, count)
+        self._everywhere, self.limited = [True] * count, False
         self._prepare_limits(scenario)
+        self._prepare_look()
         self._count_misses(0.0, 0.0)
 
     def _prepare_limits(self, scenario: Scenario) -> None:
@@ -83,42 +88,52 @@ class Guards:
         self._load_limits = [None if age is None else (age[0], load_s / age[1] - 1e-4) for age in s.load_age]
         self._feed_at, self._feed_limit = s.feed_age[0], feed_h / s.feed_age[1]
         self._age_limits = self._probe_limits + [limit for limit in self._load_limits if limit is not None]
-        # Of each placement: its tracker, where its latency stands, and its link.
-        self._plan = [(a, t, *s.latency[a], s.link_of[a]) for a, t in enumerate(self.trackers)]
-        self._everywhere = [True] * len(self._plan)
 
-    def look(self, values: Sequence[float], late_ms: Sequence[float]) -> None:
+    def _prepare_look(self) -> None:
+        """Lay out what every request reads, because every look-up costs."""
+        s, high = self._sight, self._sight.bounds.high.copy()
+        for i, limit in [*self._age_limits, (self._feed_at, self._feed_limit)]:
+            if limit <= high[i]:
+                high[i] = np.nextafter(np.float32(limit), np.float32(-math.inf))
+        self._calm = Bounds(s.bounds.low, high)
+        # Of each placement: where its latency stands, its tracker, and its link.
+        self._plan = [(*s.latency[a], t, s.link_of[a]) for a, t in enumerate(self.trackers)]
+        self._miss_budget, self._requests = s.miss_budget, s.requests
+        self._reserve_misses, self._head_start = self._settings.reserve_misses, self._settings.head_start
+        self._request = (*s.gap, *s.spent, *s.progress)
+
+    def calm(self, observation: npt.NDArray[np.float32]) -> bool:
+        """Whether a vector (F,) is sound and all in it young enough: mostly so, and then nothing else need be asked."""
+        return self._calm.hold(observation)
+
+    def look(self, values: Sequence[float], late_ms: Sequence[float], calm: bool = False) -> None:
         """Take in a sound observation: what is allowed, and how late each placement may be.
 
         Args:
             values: the encoded vector (F,) as plain numbers.
             late_ms: how much later than believed an answer over each link must be, by what is overdue there, and last
                 an answer of the device (L + 1,).
+            calm: `calm` has said so; else ages are looked at here.
         """
-        s, upper_ms = self._sight, self.upper_ms
-        self._values = values
-        i, scale = s.gap
-        self._passed_ms += values[i] * scale
+        self._values, self._late_ms = values, late_ms
+        gap_at, gap_ms, spent_at, spent, progress_at, progress = self._request
+        self._passed_ms += values[gap_at] * gap_ms
         if self._passed_ms >= 1000.0:
             self._forget()
-        for a, tracker, i, scale, link in self._plan:
-            upper_ms[a] = values[i] * scale * tracker.factor + late_ms[link]  # link -1 is the device's
-        self.allowed[:] = self._everywhere
-        if not self._fresh(values):
+        if self.limited:
+            self.allowed[:], self.limited = self._everywhere, False
+        if not calm and not self._fresh(values):
             self._forbid_stale(values)
-        i, scale = s.spent
-        k, unit = s.progress
-        self._count_misses(values[i] * scale, values[k] * unit)
+        self._count_misses(values[spent_at] * spent, values[progress_at] * progress)
 
     def _count_misses(self, spent: float, progress: float) -> None:
         """See what is left of the budget of misses, by the shares of it and of the requests that are used up."""
-        s, settings = self._sight, self._settings
-        self._left = left = (1.0 - spent) * s.miss_budget
-        self.scarce = left < settings.reserve_misses and left < (1.0 - progress) * s.requests
-        self.ample = not self.scarce and spent <= progress + settings.head_start
+        self._left = left = (1.0 - spent) * self._miss_budget
+        self.scarce = left < self._reserve_misses and left < (1.0 - progress) * self._requests
+        self.ample = not self.scarce and spent <= progress + self._head_start
 
     def _fresh(self, values: Sequence[float]) -> bool:
-        """Whether all that was measured or reported is young enough: mostly so, and then nothing more need be asked."""
+        """Whether all that was measured or reported is young enough."""
         for i, limit in self._age_limits:
             if values[i] >= limit:
                 return False
@@ -143,7 +158,12 @@ class Guards:
     def forbid(self, placement: int, reason: str) -> None:
         """Take a placement away from this request; the device stays."""
         if self._sight.node_of[placement] != 0:
-            self.allowed[placement], self.why[placement] = False, reason
+            self.allowed[placement], self.why[placement], self.limited = False, reason, True
+
+    def upper_ms(self, placement: int) -> float:
+        """Predicted upper latency of a placement; not made for all, because mostly two are asked for."""
+        i, scale, tracker, link = self._plan[placement]
+        return self._values[i] * scale * tracker.factor + self._late_ms[link]  # link -1 is the device's
 
     def misses_left(self) -> float:
         """Misses that the block of requests may still have, by what is known."""
@@ -160,7 +180,7 @@ class Guards:
         if self.scarce:
             safest = self.safest()
             return (safest, "budget") if safest != wanted_or_local else (wanted_or_local, reason)
-        if self.upper_ms[wanted_or_local] > self._slo_ms:
+        if self.upper_ms(wanted_or_local) > self._slo_ms:
             other = self._in_time()
             if other is not None:
                 return other, "predicted-late"
@@ -168,17 +188,14 @@ class Guards:
 
     def safest(self) -> int:
         """The allowed placement of the smallest upper latency."""
-        best, upper = LOCAL_INDEX, self.upper_ms[LOCAL_INDEX]
-        for a in self._remote:
-            if self.allowed[a] and self.upper_ms[a] < upper:
-                best, upper = a, self.upper_ms[a]
-        return best
+        allowed = [LOCAL_INDEX, *(a for a in self._remote if self.allowed[a])]
+        return min(allowed, key=self.upper_ms)
 
     def _in_time(self) -> int | None:
         """The placement of the least believed carbon among those in time by their upper latency, if there is one."""
         best, least_mg = None, math.inf
         for a, (i, scale) in enumerate(self._sight.carbon):
-            if self.allowed[a] and self.upper_ms[a] <= self._slo_ms and self._values[i] * scale < least_mg:
+            if self.allowed[a] and self.upper_ms(a) <= self._slo_ms and self._values[i] * scale < least_mg:
                 best, least_mg = a, self._values[i] * scale
         return best
 

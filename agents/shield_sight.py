@@ -17,10 +17,31 @@ MOST_TOLD = 4  # features named of a bad observation
 Where = tuple[int, float]  # position in the vector, and scale
 
 
+class Bounds:
+    """Lower and upper bounds of a vector's numbers."""
+
+    def __init__(self, low: npt.NDArray[np.float32], high: npt.NDArray[np.float32]) -> None:
+        """Of each number (F,)."""
+        self.low, self.high = low, high
+        self._shape, count = low.shape, len(low)
+        self._flags = bytearray(2 * count)
+        self._above = np.frombuffer(self._flags, np.bool_)[:count]
+        self._below = np.frombuffer(self._flags, np.bool_)[count:]
+
+    def hold(self, vector: npt.NDArray[np.float32]) -> bool:
+        """Whether one vector (F,) holds only numbers within them."""
+        if vector.shape != self._shape:
+            return False
+        _greater_equal(vector, self.low, self._above)  # a NaN is neither
+        _less_equal(vector, self.high, self._below)
+        return 0 not in self._flags
+
+
 class ShieldSight:
     """Positions and scales of the features that the guards read; made once for a scenario.
 
     Attributes:
+        bounds: of the vector, by the table.
         latency, carbon: of each placement (P,).
         node_of, link_of: numbers of each placement's node and link (P,); node 0 is the device, link -1 none.
         probe_age: of each link (L,). load_age: of each node but the device, None where nothing is reported (K - 1,).
@@ -31,7 +52,7 @@ class ShieldSight:
     def __init__(self, scenario: Scenario) -> None:
         """Look every feature up in the scenario's table."""
         table = build_table(scenario)
-        self.scenario, self._low, self._high = scenario, table.low, table.high
+        self.scenario, self.bounds = scenario, Bounds(table.low, table.high)
         self._names, self._scale = table.names, table.scale
 
         def where(name: str) -> Where:
@@ -55,31 +76,24 @@ class ShieldSight:
         self.spent, self.progress = where("slo_budget_spent"), where("progress")
         self.requests = scenario.episode.requests
         self.miss_budget = max(1.0, (1.0 - scenario.slo.quantile) * self.requests)  # as `site_record`
-        count = len(table)
-        self._shape, self._flags = (count,), bytearray(2 * count)
-        self._above = np.frombuffer(self._flags, np.bool_)[:count]
-        self._below = np.frombuffer(self._flags, np.bool_)[count:]
 
     def sound(self, observation: npt.NDArray[np.float32]) -> bool:
         """Whether one vector (F,) holds only numbers within the bounds of their rows."""
-        if observation.shape != self._shape:
-            return False
-        _greater_equal(observation, self._low, self._above)  # a NaN is neither
-        _less_equal(observation, self._high, self._below)
-        return 0 not in self._flags
+        return self.bounds.hold(observation)
 
     def what_is_wrong(self, observation: npt.NDArray[np.float32]) -> str:
         """The features of a vector that is not `sound`, with their values in their units."""
-        if observation.shape != self._shape:
-            return f"{observation.shape} numbers instead of {self._shape}"
-        within = (observation >= self._low) & (observation <= self._high)
+        low, high = self.bounds.low, self.bounds.high
+        if observation.shape != low.shape:
+            return f"{observation.shape} numbers instead of {low.shape}"
+        within = (observation >= low) & (observation <= high)
         bad = np.flatnonzero(~within)
         told = [f"{self._names[i]} = {observation[i] * self._scale[i]:g}" for i in bad[:MOST_TOLD].tolist()]
         return ", ".join(told) + (f" and {len(bad) - MOST_TOLD} more" if len(bad) > MOST_TOLD else "")
 
     def sound_rows(self, observations: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """The same for each of a batch (B, F)."""
-        return np.all((observations >= self._low) & (observations <= self._high), axis=1)
+        return np.all((observations >= self.bounds.low) & (observations <= self.bounds.high), axis=1)
 
     def believed_ms(self, values: Sequence[float], placement: int) -> float:
         """Believed latency of a placement in a vector, ms."""

@@ -74,7 +74,7 @@ class Stream:
             return LOCAL_INDEX, "bad-observation"
         placement, reason = self._guards.judge(wanted)
         believed_ms = self._sight.believed_ms(self._values, placement)
-        request = _Request(self._now_ms, placement, believed_ms, self._guards.upper_ms[placement])
+        request = _Request(self._now_ms, placement, believed_ms, self._guards.upper_ms(placement))
         self._waiting.append(request)
         node = self._sight.node_of[placement]
         if node > 0:

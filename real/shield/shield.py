@@ -102,11 +102,13 @@ class Shield:
         return decision
 
     def _decide(self, observation: npt.NDArray[np.float32], now_ms: float, waited_ms: float) -> Decision:
-        if not self._sight.sound(observation):
+        guards = self._guards
+        calm = guards.calm(observation)
+        if not calm and not self._sight.sound(observation):
             self.last_bad_observation = self._sight.what_is_wrong(observation)
             return self._local("bad-observation")
-        guards, values = self._guards, observation.tolist()
-        guards.look(values, self._under_way.overdue(now_ms))
+        values = observation.tolist()
+        guards.look(values, self._under_way.overdue(now_ms), calm)
         doubts = None if self._doubts is None else self._doubts()
         if doubts is not None and doubts.device is not None:
             return self._local(doubts.device)
@@ -114,9 +116,7 @@ class Shield:
             self._forbid(doubts, now_ms)
         for a in self._absent:
             guards.forbid(a, "absent")
-        mask = self._mask() if False in guards.allowed else self._all
-        left_ms = self._slo_ms - waited_ms
-        local_at_ms = self._latest_local_ms(values, left_ms)
+        mask = self._mask() if guards.limited else self._all
         wanted, reason = self._ask(observation, mask)
         if wanted is None:
             placement = LOCAL_INDEX
@@ -125,9 +125,8 @@ class Shield:
         if self._resting and placement == LOCAL_INDEX and not self._breakers[0].allows(now_ms):
             placement, reason = self._instead_of_local(placement, reason)
         i, scale = self._sight.latency[placement]
-        believed_ms, upper_ms = values[i] * scale, guards.upper_ms[placement]
-        if local_at_ms is not None and not self._may_need_local(placement, local_at_ms, left_ms):
-            local_at_ms = None
+        believed_ms, upper_ms = values[i] * scale, guards.upper_ms(placement)
+        local_at_ms = self._local_at_ms(placement, upper_ms, values, self._slo_ms - waited_ms)
         return Decision(self._next(), placement, wanted, reason, mask, local_at_ms, believed_ms, upper_ms)
 
     def _mask(self) -> npt.NDArray[np.bool_]:
@@ -143,7 +142,7 @@ class Shield:
         return self._number - 1
 
     def _local(self, reason: str) -> Decision:
-        upper_ms = self._guards.upper_ms[LOCAL_INDEX]
+        upper_ms = self._guards.upper_ms(LOCAL_INDEX)
         return Decision(self._next(), LOCAL_INDEX, None, reason, self._only_local, None, 0.0, upper_ms)
 
     def _forbid(self, doubts: Doubts | None, now_ms: float) -> None:
@@ -179,29 +178,27 @@ class Shield:
         others = [a for a in self._remote if guards.allowed[a] and self._sight.node_of[a] != 0]
         if not others:
             return placement, reason
-        return min(others, key=lambda a: guards.upper_ms[a]), "device-failing"
+        return min(others, key=guards.upper_ms), "device-failing"
 
-    def _latest_local_ms(self, values: list[float], left_ms: float) -> float | None:
-        """When local must start so that its upper latency still meets the deadline; None: never, or too late already.
+    def _local_at_ms(
+        self, placement: int, upper_ms: float, values: list[float], left_ms: float
+    ) -> float | None:
+        """When local is to start unless the placement has answered, so that it still meets the deadline; None: never.
 
         Started t ms from now, local ends at max(t, backlog) + upper service time: its backlog drains meanwhile.
         """
+        if placement == LOCAL_INDEX or self._fallback == "never":
+            return None
         guards = self._guards
-        upper_local_ms = guards.upper_ms[LOCAL_INDEX]
-        if upper_local_ms > left_ms or self._fallback == "never":
+        upper_local_ms = guards.upper_ms(LOCAL_INDEX)
+        if upper_local_ms > left_ms:  # too late already
             return None
         i, scale = self._sight.device_backlog
-        alone_ms = upper_local_ms - values[i] * scale * guards.trackers[LOCAL_INDEX].factor
-        return left_ms - alone_ms
-
-    def _may_need_local(self, placement: int, latest_ms: float, left_ms: float) -> bool:
-        """Whether local is to start at its latest, where another placement has not answered by then."""
-        if placement == LOCAL_INDEX:
-            return False
-        guards, upper_ms = self._guards, self._guards.upper_ms[placement]
-        if upper_ms <= latest_ms or upper_ms > left_ms:  # mostly answered by then, or mostly too late
-            return True
-        return not guards.ample or self._fallback == "always" or self._suspect(placement)
+        latest_ms = left_ms - (upper_local_ms - values[i] * scale * guards.trackers[LOCAL_INDEX].factor)
+        mostly_answered = upper_ms <= latest_ms or upper_ms > left_ms  # by then; or mostly too late
+        if mostly_answered or not guards.ample or self._fallback == "always" or self._suspect(placement):
+            return latest_ms
+        return None
 
     def _suspect(self, placement: int) -> bool:
         """Whether the node has failed, or something on its link is overdue."""
@@ -264,7 +261,7 @@ class Shield:
                 name: {
                     "allowed": guards.allowed[a],
                     "why": None if guards.allowed[a] else guards.why[a],
-                    "upper_ms": guards.upper_ms[a],
+                    "upper_ms": guards.upper_ms(a),
                     "upper_over_believed": guards.trackers[a].factor,
                     "answers": guards.trackers[a].count,
                     "above": guards.trackers[a].above,
