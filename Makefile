@@ -18,7 +18,7 @@ TRITON_INSTALLED := $(TRITON)/.installed
 
 TESTBED_DEMO := runs/testbed-demo
 DEMO := runs/demo
-DEMO_STEPS ?= 800000
+DEMO_STEPS ?= 65536
 DEMO_EPISODES ?= 100
 
 # One thread each: the tests and the demo run their own processes side by side.
@@ -29,7 +29,7 @@ export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make install   set everything up in $(VENV)"
-	@echo "make demo      train an agent on the flagship site, benchmark it, write report and plots"
+	@echo "make demo      train an agent on the flagship site, benchmark it, write report and plots (3 minutes)"
 	@echo "make test      run all tests"
 	@echo "make check     lint, format, types, import arrows"
 	@echo "make bench     measure speed"
@@ -49,13 +49,20 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: install
 	@rm -rf $(DEMO)
-	$(CARBONPILOT) train metro --algo dqn --steps $(DEMO_STEPS) --seed 0 --out $(DEMO)/run
-	$(CARBONPILOT) benchmark metro --policy $(DEMO)/run --episodes $(DEMO_EPISODES) --seed 0 \
-	  --json $(DEMO)/benchmark.json --html $(DEMO)/report.html --plots $(DEMO)/plots
+	@echo "1 of 3: a risk head, learned from what every placement would have come to, and a price on it"
+	$(CARBONPILOT) risk train metro --settings configs/train/risk-quick.yaml --seed 0 --out $(DEMO)/demo-head
+	@echo
+	@echo "2 of 3: an agent over the head, taught with hindsight, then reinforcement learning (PPO)"
+	$(CARBONPILOT) train metro --algo ppo --risk $(DEMO)/demo-head --settings configs/train/ppo-risk-taught-quick.yaml \
+	  --steps $(DEMO_STEPS) --seed 0 --out $(DEMO)/demo-agent
+	@echo
+	@echo "3 of 3: agent and head against rules and hindsight, on tapes that nothing was learned from"
+	$(CARBONPILOT) benchmark metro --policy $(DEMO)/demo-agent --policy $(DEMO)/demo-head --episodes $(DEMO_EPISODES) \
+	  --seed 0 --json $(DEMO)/benchmark.json --html $(DEMO)/report.html --plots $(DEMO)/plots
 	@echo
 	@echo "Report: $(DEMO)/report.html    Plots: $(DEMO)/plots"
-	@echo "Energy and CO2 of the training itself: $(DEMO)/run/emissions.json"
-	@echo "Training curves: $(BIN)/tensorboard --logdir $(DEMO)/run/tb"
+	@echo "Energy and CO2 of the training itself: $(DEMO)/demo-agent/emissions.json, and of the head's: $(DEMO)/demo-head/price.json"
+	@echo "Training curves: $(BIN)/tensorboard --logdir $(DEMO)/demo-agent/tb"
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

@@ -207,10 +207,18 @@ def _room_sentences(result: BenchmarkResult) -> list[str]:
         )
         if not reference.complies:
             text += f" No static placement complies, so the gap is counted from {reference.name}."
-        texts.append(text)
+        texts.append(text + _reached(result))
     if result.scenario.nothing_to_win is not None:
         texts.append(f"Little to win was expected here: {result.scenario.nothing_to_win}")
     return texts
+
+
+def _reached(result: BenchmarkResult) -> str:
+    """How much of hindsight's saving the best without learning and the learned reach, of those that comply."""
+    shown = [r for r in (best_complying(result), *result.contenders) if r is not None and r.complies]
+    reached = [(r.name, result.gap_closed(r)) for r in shown]
+    told = [f"{name} {share(part)}" for name, part in reached if part.mean is not None]
+    return f" Of that saving {'reach' if len(told) > 1 else 'reaches'} {listed(told)}." if told else ""
 
 
 def _bound_sentence(result: BenchmarkResult) -> list[str]:

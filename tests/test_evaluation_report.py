@@ -259,6 +259,26 @@ def test_gap_and_regret():
     assert found.estimates["always-local"]["oracle_gap_closed"].mean == pytest.approx(0.0)
 
 
+def test_the_share_of_hindsights_saving_is_said_of_those_that_comply():
+    text = " ".join(
+        verdict(result(scores("agent", "learned", 0.32), scores("late", "learned", 0.21, met=0.5)))
+    )
+    assert "60.0 % less" in text  # hindsight, 0.20 mg, than always-local, 0.50
+    reached = text.partition("Of that saving reach ")[2].partition(". ")[0]
+    assert [word for word in reached.replace(",", " ").split() if word[0].isalpha()] == [
+        "rtt-threshold",
+        "and",
+        "agent",
+    ]
+    assert "rtt-threshold 67 % [" in reached
+    assert "agent 60 % [" in reached
+    assert "Of that saving rtt-threshold" not in text
+    nothing = [r for r in result().results if r.kind != "oracle"] + [scores("oracle-budget", "oracle", 0.498)]
+    assert "Of that saving" not in " ".join(
+        verdict(BenchmarkResult(SCENARIO, 0, EPISODES, "evaluation", tuple(nothing)))
+    )
+
+
 def test_hindsight_is_the_cleanest_oracle_that_complies():
     warm = scores("oracle-warm-radio", "oracle", 0.18)
     field = result().results

@@ -1,6 +1,7 @@
 """Making a risk head and its price: samples, fit, search, and the policy that comes of it. On a tiny scenario."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from carbonpilot.agents.risk.collect import Collector, Samples, explored, joined
 from carbonpilot.agents.risk.fit import fit_head, logits_of, split_tapes
 from carbonpilot.agents.risk.folder import read_risk
 from carbonpilot.agents.risk.policy import LearnedRisk
-from carbonpilot.agents.risk.settings import load_risk_settings
+from carbonpilot.agents.risk.settings import FILE, load_risk_settings
 from carbonpilot.agents.risk.train import run_risk_training
 from carbonpilot.agents.rollout import run_policy
 from carbonpilot.agents.rule_parameters import make_rule
@@ -264,3 +265,19 @@ def test_the_command_writes_a_folder(tmp_path, site):
     assert "round 0: " in done.output
     assert f"wrote {out}" in done.output.replace("\n", "")
     assert read_risk(out).card.training["settings"]["episodes"] == 8
+
+
+def test_the_demos_head_is_made_as_the_larger_one_but_for_what_it_explains():
+    large, quick = (
+        load_risk_settings("metro", "metro", FILE.with_name(n)) for n in ("risk.yaml", "risk-quick.yaml")
+    )
+    differs = {key for key, value in quick.model_dump().items() if value != getattr(large, key)}
+    lines = FILE.with_name("risk-quick.yaml").read_text().splitlines()
+    lines = [line.strip() for line in lines if not line.startswith("#")]
+    explained = {
+        line.partition(":")[0]
+        for before, line in pairwise(lines)
+        if ":" in line and ("#" in line or before.startswith("#"))
+    }
+    assert differs <= explained | {"search_tapes"}  # told beside `trials`
+    assert quick.aim == large.aim

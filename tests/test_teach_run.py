@@ -321,8 +321,20 @@ def test_a_policy_over_a_risk_head_is_taught_from_where_it_stands(lab, site, tmp
     assert any(not torch.equal(was[name], now[name]) for name in was)
 
 
-@pytest.mark.parametrize("name", ["ppo-taught", "ppo-risk-taught"])
+@pytest.mark.parametrize("name", ["ppo-taught", "ppo-risk-taught", "ppo-risk-taught-quick"])
 def test_shipped_settings_are_whole(name):
     settings, _ = load_training_config("ppo", "metro", "metro", CONFIGS / f"{name}.yaml")
     assert settings.teacher is not None
     assert settings.teacher.stages[-1].follow == "learner"
+
+
+def test_the_demos_settings_are_the_longer_ones_but_for_what_they_explain():
+    long, short = (
+        load_training_config("ppo", "metro", "metro", CONFIGS / f"{name}.yaml")[0].model_dump()
+        for name in ("ppo-risk-taught", "ppo-risk-taught-quick")
+    )
+    for settings in (long, short):
+        settings["differs"] = [settings["teacher"].pop(k) for k in ("stages", "actor_frozen_steps")]
+        settings["differs"].append(settings.pop("evaluations"))
+    assert short.pop("differs") != long.pop("differs")
+    assert short == long

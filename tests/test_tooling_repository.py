@@ -51,6 +51,13 @@ def test_commands_and_options_on_the_page_exist(page):
         assert options <= known[name], f"{page.name}: {options - known[name]} in: {line}"
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "Makefile"], ids=lambda p: p.name)
+def test_settings_that_a_command_names_are_shipped(page):
+    for line in typed(page.read_text()):
+        for name in re.findall(r"(?<!\S)configs/\S+", line):
+            assert (ROOT / name).is_file(), f"{page.name}: {name} does not exist"
+
+
 def test_the_check_of_pages_sees_commands():
     assert len(typed((ROOT / "README.md").read_text())) >= 8
     assert len(typed((ROOT / "Makefile").read_text())) >= 2
