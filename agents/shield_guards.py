@@ -52,6 +52,7 @@ class Guards:
         why: reason of each that may not (P,).
         scarce: whether too few misses are left to risk one; not where as many are left as requests.
         ample: whether misses are neither scarce nor ahead of plan, so that one may be risked.
+        calm: whether a vector (F,) is sound and all in it young enough: mostly so, and then nothing else need be asked.
         trackers: of the logarithm of answered over believed latency (P,).
     """
 
@@ -95,16 +96,12 @@ class Guards:
         for i, limit in [*self._age_limits, (self._feed_at, self._feed_limit)]:
             if limit <= high[i]:
                 high[i] = np.nextafter(np.float32(limit), np.float32(-math.inf))
-        self._calm = Bounds(s.bounds.low, high)
+        self.calm = Bounds(s.bounds.low, high).hold
         # Of each placement: where its latency stands, its tracker, and its link.
         self._plan = [(*s.latency[a], t, s.link_of[a]) for a, t in enumerate(self.trackers)]
         self._miss_budget, self._requests = s.miss_budget, s.requests
         self._reserve_misses, self._head_start = self._settings.reserve_misses, self._settings.head_start
         self._request = (*s.gap, *s.spent, *s.progress)
-
-    def calm(self, observation: npt.NDArray[np.float32]) -> bool:
-        """Whether a vector (F,) is sound and all in it young enough: mostly so, and then nothing else need be asked."""
-        return self._calm.hold(observation)
 
     def look(self, values: Sequence[float], late_ms: Sequence[float], calm: bool = False) -> None:
         """Take in a sound observation: what is allowed, and how late each placement may be.

@@ -106,7 +106,7 @@ class Observer:
         self._low, self._high = self.table.low[first:], self.table.high[first:]
         self._vector = np.zeros(len(self.table), np.float32)
         self._part = self._vector[first:]
-        self._float = struct.Struct("f")
+        self._single_number = memoryview(bytearray(4)).cast("f")  # rounds what is put in
 
     # Once a second.
 
@@ -227,7 +227,8 @@ class Observer:
         """Bring the state up to a new frame."""
         e = self._episode
         if self._begun:
-            now_ms = max(now_ms, e.issued_ms)
+            if now_ms < e.issued_ms:
+                now_ms = e.issued_ms
             if self._attempts.unanswered:
                 self._attempts.keep_open(now_ms)
             self._budget.advance(now_ms)
@@ -239,7 +240,8 @@ class Observer:
 
     def _single_kb(self, payload_kb: float) -> float:
         """In single precision, as on a tape."""
-        return self._float.unpack(self._float.pack(payload_kb))[0]
+        self._single_number[0] = payload_kb
+        return self._single_number[0]
 
     # For logs, the status page and a restart.
 

@@ -127,7 +127,9 @@ class Shield:
         i, scale = self._sight.latency[placement]
         believed_ms, upper_ms = values[i] * scale, guards.upper_ms(placement)
         local_at_ms = self._local_at_ms(placement, upper_ms, values, self._slo_ms - waited_ms)
-        return Decision(self._next(), placement, wanted, reason, mask, local_at_ms, believed_ms, upper_ms)
+        number = self._number
+        self._number = number + 1
+        return Decision(number, placement, wanted, reason, mask, local_at_ms, believed_ms, upper_ms)
 
     def _mask(self) -> npt.NDArray[np.bool_]:
         """What may be chosen (P,) where something may not, which is counted."""
@@ -137,13 +139,10 @@ class Shield:
                 self.masked[a, why[a]] += 1
         return np.array(allowed)
 
-    def _next(self) -> int:
-        self._number += 1
-        return self._number - 1
-
     def _local(self, reason: str) -> Decision:
         upper_ms = self._guards.upper_ms(LOCAL_INDEX)
-        return Decision(self._next(), LOCAL_INDEX, None, reason, self._only_local, None, 0.0, upper_ms)
+        self._number += 1
+        return Decision(self._number - 1, LOCAL_INDEX, None, reason, self._only_local, None, 0.0, upper_ms)
 
     def _forbid(self, doubts: Doubts | None, now_ms: float) -> None:
         guards, node_of = self._guards, self._sight.node_of
