@@ -56,15 +56,17 @@ class FrozenPrice(FrozenPolicy):
 
     def _head_names(self, inputs: Floats) -> dict[str, Any]:
         """What the names in the lines of head and price mean; ``inputs`` (F + 1,) are the head's and a one."""
-        results = [np.empty(matrix.shape[1], dtype=np.float32) for matrix in self._head]
-        values = [inputs, results[0][: self._split], *results[1:]]
+        matrices, terms = laid_out(self._head), self._head[0].shape[1] - self._split
+        results = [np.empty(matrix.shape[1], dtype=np.float32) for matrix in matrices]
+        sizes = [self._split, *(matrix.shape[1] for matrix in self._head[1:])]
+        values = [inputs, *(result[:size] for result, size in zip(results, sizes, strict=True))]
         names = numpy_names() | price_names(self._record)
-        names |= {"mean": self._mean, "std": self._std, "centred": inputs[:-1], "r0": results[0]}
-        for i, matrix in enumerate(self._head):
-            names |= {f"m{i}": matrix, f"dot{i}": values[i].dot, f"v{i}": values[i]}
+        names |= {"mean": self._mean, "std": self._std, "centred": inputs[:-1]}
+        for i, matrix in enumerate(matrices):
+            names |= {f"m{i}": matrix, f"dot{i}": values[i].dot, f"v{i}": values[i], f"r{i}": results[i]}
             names[f"zeros{i}"] = np.zeros_like(values[i])
-        names |= {f"v{len(self._head)}": values[-1], "constant": values[-2][-1:].item}
-        names |= {"terms": results[0][self._split :].tolist, "logits": values[-1].tolist}
+        names |= {"constant": values[-2][-1:].item, "logits": values[-1].tolist}
+        names["terms"] = results[0][self._split : self._split + terms].tolist
         return names | {"bad": bad_observation, "card": self.card}
 
     def decide(
@@ -127,6 +129,8 @@ class FrozenRisk(FrozenPrice):
         normalised observation (F) | 1 | clipped logits (P) | relative scores (P) | last hidden layer (H) | 1
         |---------------- read by the first layer ----------------------------|
                                                             |----------- read by the last layer ----------|
+
+    Behind the last hidden layer is room for what `laid_out` adds to it.
     """
 
     def _prepare_one(self, arrays: Arrays) -> None:
@@ -134,17 +138,19 @@ class FrozenRisk(FrozenPrice):
         activation, count = self.card["network"]["activation"], self._count
         self._tanh = activation == "tanh"
         self._layers = _learned_matrices(arrays, activation, self._record)
-        first, last = self._shape[0] + 1, self._layers[-2].shape[1]
-        whole = np.ones(first + 2 * count + last, dtype=np.float32)
+        matrices = laid_out(self._layers)
+        first, last, padded = self._shape[0] + 1, self._layers[-2].shape[1], matrices[-2].shape[1]
+        whole = np.ones(first + 2 * count + padded, dtype=np.float32)
         self._output = np.empty(count, dtype=np.float32)
-        self._item = self._output.item
-        middle = [np.empty(matrix.shape[1], dtype=np.float32) for matrix in self._layers[:-2]]
-        results = [*middle, whole[-last:], self._output]
-        inputs = [whole[: first + 2 * count], *middle, whole[first + count :]]
-        names = self._head_names(whole[:first]) | {"argmax": self._output.argmax}
-        for i, (values, matrix, result) in enumerate(zip(inputs, self._layers, results, strict=True)):
-            names |= {f"learned_dot{i}": values.dot, f"w{i}": matrix, f"u{i + 1}": result}
-            names[f"u{i + 1}_zeros"] = np.zeros_like(result)
+        middle = [np.empty(matrix.shape[1], dtype=np.float32) for matrix in matrices[:-2]]
+        results = [*middle, whole[first + 2 * count :], self._output]
+        sizes = [matrix.shape[1] for matrix in self._layers]
+        values = [whole[: first + 2 * count], *(r[:size] for r, size in zip(results, sizes, strict=True))]
+        inputs = [*values[:-2], whole[first + count : first + 2 * count + last]]
+        names = self._head_names(whole[:first]) | {"argmax": self._output.argmax, "item": self._output.item}
+        for i, matrix in enumerate(matrices):
+            names |= {f"learned_dot{i}": inputs[i].dot, f"w{i}": matrix, f"s{i + 1}": results[i]}
+            names |= {f"u{i + 1}": values[i + 1], f"u{i + 1}_zeros": np.zeros_like(values[i + 1])}
         names["pack"] = struct.Struct(f"{2 * count}f").pack_into
         names |= {"buffer": memoryview(whole.data).cast("B"), "at": whole[:first].nbytes}
         lines = [
@@ -166,9 +172,6 @@ class FrozenRisk(FrozenPrice):
             raise bad_observation(self.card, observation) from None
         except OverflowError:
             action = self._decide_overflown(observation)
-        value = self._item(action)
-        if value - value != 0.0:  # NaN or infinite
-            raise bad_observation(self.card, observation)
         if mask is None or (mask.shape == self._choices and mask[action]):
             return action
         return int(allowed_outputs(self._output, mask).argmax())
@@ -176,6 +179,8 @@ class FrozenRisk(FrozenPrice):
     def _decide_overflown(self, observation: Floats) -> int:
         """As ``_decide_one``, where an exponential is beyond any double: single precision stops it before."""
         self._output[:] = self._forward_batch(observation[None])[0]
+        if not np.isfinite(self._output).all():
+            raise bad_observation(self.card, observation)
         return int(self._output.argmax())
 
     def logits(self, observation: Floats) -> Floats:
@@ -195,6 +200,16 @@ class FrozenRisk(FrozenPrice):
             hidden = hidden @ matrix
             hidden = np.tanh(hidden) if self._tanh else np.maximum(hidden, np.float32(0))
         return np.concatenate([scores, hidden], axis=1) @ self._layers[-1]
+
+
+def laid_out(matrices: list[Floats]) -> list[Floats]:
+    """The matrices as products take them in least time: columns of zeros up to a multiple of four, the last by columns.
+
+    With 65 columns a product takes 0.58 microseconds, with 68 it takes 0.52; the last one, of few columns, 0.49 by rows
+    and 0.40 by columns.
+    """
+    padded = [np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % 4))) for matrix in matrices[:-1]]
+    return [*padded, np.asfortranarray(matrices[-1])]
 
 
 def head_arrays(arrays: Arrays) -> Arrays:

@@ -29,14 +29,14 @@ def compiled(lines: list[str], names: Mapping[str, Any]) -> Function:
 def head_lines(depth: int, divides: bool) -> list[str]:
     """From the observation to the results of the head's products; its layers are numbered from 0.
 
-    ``v0`` to ``v{depth}`` are the buffers of the layers' inputs (``v0`` the centred observation and a one) and results
-    (of the first product without the terms), ``r0`` all of the first product's results.
+    ``v0`` to ``v{depth}`` are the buffers of the layers' inputs (``v0`` the centred observation and a one) and results,
+    ``r0``, ``r1``, ... all that their products give: the first the price's terms, and columns that nobody reads.
     """
     lines = ["subtract(observation, mean, centred)"]
     lines += ["divide(centred, std, centred)"] if divides else []
     lines += ["dot0(m0, r0)"]
     for i in range(1, depth):
-        lines += [f"fmax(v{i}, zeros{i}, v{i})", f"dot{i}(m{i}, v{i + 1})"]
+        lines += [f"fmax(v{i}, zeros{i}, v{i})", f"dot{i}(m{i}, r{i})"]
     return [*lines, "if constant() != 1.0:", "    raise bad(card, observation)"]
 
 
@@ -87,12 +87,23 @@ def price_names(record: PriceRecord) -> dict[str, Any]:
 
 
 def learned_lines(depth: int, activation: str) -> list[str]:
-    """From ``u0`` to the outputs ``u{depth}``, layers numbered from 0; ends with the best output's number."""
+    """From the layers' inputs to the outputs; layers are numbered from 0. Ends with the best output's number.
+
+    ``s1``, ``s2``, ... are all that the products give, ``u1``, ``u2``, ... what the next layer reads of it.
+    """
     apply = "tanh({0}, {0})" if activation == "tanh" else "maximum({0}, {0}_zeros, out={0})"
     lines = []
     for i in range(depth - 1):
-        lines += [f"learned_dot{i}(w{i}, u{i + 1})", apply.format(f"u{i + 1}")]
-    return [*lines, f"learned_dot{depth - 1}(w{depth - 1}, u{depth})", "return int(argmax())"]
+        lines += [f"learned_dot{i}(w{i}, s{i + 1})", apply.format(f"u{i + 1}")]
+    return [
+        *lines,
+        f"learned_dot{depth - 1}(w{depth - 1}, s{depth})",
+        "best = int(argmax())",
+        "value = item(best)",
+        "if value - value != 0.0:",  # NaN or infinite
+        "    raise bad(card, observation)",
+        "return best",
+    ]
 
 
 def numpy_names() -> dict[str, Any]:
