@@ -40,8 +40,12 @@ def commit() -> str:
 
 
 def command_line() -> str:
-    """The command as typed, its program without the folder."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command as typed, its program without the folder, and paths below the working folder relative to it.
+
+    It is to be repeated elsewhere, so where the working folder lies is nobody's business.
+    """
+    here = f"{Path.cwd()}/"
+    return shlex.join([Path(sys.argv[0]).name, *(word.removeprefix(here) for word in sys.argv[1:])])
 
 
 def session(steps: int, target: int) -> dict[str, Any]:

@@ -1,0 +1,15 @@
+"""The command that a result keeps can be repeated in another checkout."""
+
+from __future__ import annotations
+
+import sys
+
+from carbonpilot.agents.provenance import command_line
+
+
+def test_a_command_names_paths_relative_to_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = "/somewhere/else/site.yaml"
+    words = ["/usr/bin/carbonpilot", "train", elsewhere, "--out", f"{tmp_path}/runs/my run", "--seed", "0"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert command_line() == "carbonpilot train /somewhere/else/site.yaml --out 'runs/my run' --seed 0"
