@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from ..envs.schema import Scenario
 from ..envs.service import mean_ms, service_p95_ms
@@ -74,7 +73,7 @@ class Guards:
         self._everywhere, self.limited = [True] * count, False
         self._prepare_limits(scenario)
         self._prepare_look()
-        self._count_misses(0.0, 0.0)
+        self._left, self.scarce, self.ample = sight.miss_budget, False, True
 
     def _prepare_limits(self, scenario: Scenario) -> None:
         """Limits as they stand in the vector, a little lower, so that its rounding does not matter.
@@ -121,10 +120,8 @@ class Guards:
             self.allowed[:], self.limited = self._everywhere, False
         if not calm and not self._fresh(values):
             self._forbid_stale(values)
-        self._count_misses(values[spent_at] * spent, values[progress_at] * progress)
-
-    def _count_misses(self, spent: float, progress: float) -> None:
-        """See what is left of the budget of misses, by the shares of it and of the requests that are used up."""
+        # What is left of the budget of misses, by the shares of it and of the requests that are used up.
+        spent, progress = values[spent_at] * spent, values[progress_at] * progress
         self._left = left = (1.0 - spent) * self._miss_budget
         self.scarce = left < self._reserve_misses and left < (1.0 - progress) * self._requests
         self.ample = not self.scarce and spent <= progress + self._head_start

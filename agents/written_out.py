@@ -50,7 +50,7 @@ def price_lines(record: PriceRecord, give: str, with_logits: bool) -> list[str]:
     """
     places, with_load = range(len(record.placements)), loaded(record)
     terms = [*(f"carbon{p}" for p in places), *(f"load{p}" for p in with_load), *REQUEST]
-    clipped = [f"l{p} if -limit < l{p} < limit else limited(l{p})" for p in places] if with_logits else []
+    clipped = [f"l{p} if lowest < l{p} < limit else limited(l{p})" for p in places] if with_logits else []
     few = ["0.0", *(f"asinh(l{p} - l0)" for p in places[1:])]
     scores = [_score(p, place, p in with_load) for p, place in enumerate(record.placements)]
     usual = ["0.0", *(f"asinh(({scores[p]} - local) * scale)" for p in places[1:])]
@@ -80,6 +80,7 @@ def price_names(record: PriceRecord) -> dict[str, Any]:
         "share": _share,
         "limited": lambda logit: math.copysign(numbers["logit_limit"], logit),
         "limit": numbers["logit_limit"],
+        "lowest": -numbers["logit_limit"],
         "on": ON,
         **{name: numbers[name] for name in ("hot_mg", "warm_mg", "unit_mg", "price_share")},
         **{f"worth{p}": place["worth_mg"] for p, place in enumerate(record.placements)},

@@ -59,6 +59,9 @@ class Observer:
         levels: of every node (`levels.site_levels`).
         throttle: tells whether the device is slowed down; None: from its service times.
         carried: what an earlier process left.
+
+    Attributes:
+        doubts: what must not be relied on now.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Observer:
         self._begun = False
         self._prepare_encoding()
         self._view = self._maker.make(ProbeSnapshot(0.0, {}, {}, {}), {}, 0.0)
+        self.doubts: Doubts = self._view.doubts
         self._show(self._view)
 
     def _prepare_site(self, scenario: Scenario, carried: Carried) -> None:
@@ -119,17 +123,13 @@ class Observer:
             now_ms: now.
         """
         self._throttle.look()
-        self._view = self._maker.make(snapshot, zones, now_ms)  # replaced whole: never half new
+        self._view = view = self._maker.make(snapshot, zones, now_ms)  # replaced whole: never half new
+        self.doubts = view.doubts
 
     @property
     def view(self) -> SecondView:
         """What is known by now of the world."""
         return self._view
-
-    @property
-    def doubts(self) -> Doubts:
-        """What must not be relied on now."""
-        return self._view.doubts
 
     # For each frame.
 

@@ -53,7 +53,9 @@ class Shield:
         doubts: Callable[[], Doubts] | None = None,
     ) -> None:  # fmt: skip
         """Everything works, as far as is known."""
-        self._policy, self._fallback, self._doubts = policy, fallback, doubts
+        self._policy, self._fallback = policy, fallback
+        nothing = Doubts(None, (None,) * len(scenario.placements))
+        self._doubts = doubts or (lambda: nothing)
         self._settings = settings or ShieldSettings()
         if doubts is not None:  # the feed itself says how long its values hold
             self._settings = ShieldSettings(**{**vars(self._settings), "feed_limit_h": math.inf})
@@ -109,10 +111,10 @@ class Shield:
             return self._local("bad-observation")
         values = observation.tolist()
         guards.look(values, self._under_way.overdue(now_ms), calm)
-        doubts = None if self._doubts is None else self._doubts()
-        if doubts is not None and doubts.device is not None:
+        doubts = self._doubts()
+        if doubts.device is not None:
             return self._local(doubts.device)
-        if self._resting or (doubts is not None and doubts.any):
+        if self._resting or doubts.any:
             self._forbid(doubts, now_ms)
         for a in self._absent:
             guards.forbid(a, "absent")
@@ -144,10 +146,10 @@ class Shield:
         self._number += 1
         return Decision(self._number - 1, LOCAL_INDEX, None, reason, self._only_local, None, 0.0, upper_ms)
 
-    def _forbid(self, doubts: Doubts | None, now_ms: float) -> None:
+    def _forbid(self, doubts: Doubts, now_ms: float) -> None:
         guards, node_of = self._guards, self._sight.node_of
         for a in self._remote:
-            if doubts is not None and (why := doubts.placements[a]) is not None:
+            if (why := doubts.placements[a]) is not None:
                 guards.forbid(a, why)
             elif not self._breakers[node_of[a]].allows(now_ms):
                 guards.forbid(a, "breaker")
@@ -194,17 +196,15 @@ class Shield:
             return None
         i, scale = self._sight.device_backlog
         latest_ms = left_ms - (upper_local_ms - values[i] * scale * guards.trackers[LOCAL_INDEX].factor)
-        mostly_answered = upper_ms <= latest_ms or upper_ms > left_ms  # by then; or mostly too late
-        if mostly_answered or not guards.ample or self._fallback == "always" or self._suspect(placement):
-            return latest_ms
-        return None
-
-    def _suspect(self, placement: int) -> bool:
-        """Whether the node has failed, or something on its link is overdue."""
-        return (
-            self._breakers[self._node_of[placement]].failures > 0
-            or self._under_way.late_ms[self._link_of[placement]] > 0.0
+        needed = (
+            upper_ms <= latest_ms  # mostly answered by then
+            or upper_ms > left_ms  # mostly too late
+            or not guards.ample
+            or self._fallback == "always"
+            or self._under_way.late_ms[self._link_of[placement]] > 0.0  # something on its link is overdue
+            or self._breakers[self._node_of[placement]].failures > 0
         )
+        return latest_ms if needed else None
 
     def record(
         self, placement: int, latency_ms: float | None, error: ErrorKind | None, now_ms: float,
