@@ -61,7 +61,7 @@ demo: install
 	  --seed 0 --json $(DEMO)/benchmark.json --html $(DEMO)/report.html --plots $(DEMO)/plots
 	@echo
 	@echo "Report: $(DEMO)/report.html    Plots: $(DEMO)/plots"
-	@echo "Energy and CO2 of the training itself: $(DEMO)/demo-agent/emissions.json; of the head: $(DEMO)/demo-head/price.json"
+	@echo "Energy and CO2 of the training itself: $(DEMO)/demo-agent/emissions.json, $(DEMO)/demo-head/price.json"
 	@echo "Training curves: $(BIN)/tensorboard --logdir $(DEMO)/demo-agent/tb"
 
 test: install
