@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -75,3 +76,62 @@ class Turns:
         """Let this call give way from now on."""
         self._beaten[task] = None
         task.add_done_callback(lambda done: self._beaten.pop(done, None))
+
+
+class DeviceTurns:
+    """One call at a time, in the order in which they came; one that has missed the objective lets others go first.
+
+    When a link breaks, the requests under way run into their timeouts one after the other and all come to the device
+    then. Nobody waits for them any more as for the frames that are still in time, which a few of them in front would
+    make late for seconds.
+    """
+
+    def __init__(self) -> None:
+        """Nobody is there."""
+        self._busy = False
+        self._in_time: deque[asyncio.Future[None]] = deque()
+        self._late: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def take(self, patience_s: float | None = None) -> AsyncIterator[None]:
+        """Wait for the turn and hold it.
+
+        Args:
+            patience_s: of a call that is late already: so long it lets all others go first; None: it is in time.
+        """
+        if patience_s is None or not await self._after_all(patience_s):
+            await self._turn(self._in_time)
+        try:
+            yield
+        finally:
+            self._next()
+
+    async def _after_all(self, patience_s: float) -> bool:
+        """Whether the turn came before the patience was over."""
+        try:
+            await asyncio.wait_for(self._turn(self._late), patience_s)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def _turn(self, queue: deque[asyncio.Future[None]]) -> None:
+        if not self._busy:
+            self._busy = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it had just come
+                self._next()
+            raise
+
+    def _next(self) -> None:
+        for queue in (self._in_time, self._late):
+            while queue:
+                turn = queue.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._busy = False

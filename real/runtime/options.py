@@ -101,4 +101,5 @@ class RunOptions:
             remote_timeout_s=REMOTE_TIMEOUT_SLOS * slo_ms / 1000,
             local_timeout_s=give_up_s,
             give_up_s=give_up_s,
+            late_s=slo_ms / 1000,
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from ..clock import Clock
 from ..interfaces import Answer, Executor, ExecutorError
-from .calls import Call, Turns
+from .calls import Call, DeviceTurns, Turns
 from .story import Story
 
 
@@ -35,12 +37,14 @@ class Limits:
         remote_timeout_s: a remote call is given up after this long.
         local_timeout_s: a call to the device as well.
         give_up_s: a frame without an answer is a frame without a result after this long.
+        late_s: a frame that comes to the device after this long has missed its objective and lets others go first.
     """
 
     in_flight: int
     remote_timeout_s: float
     local_timeout_s: float
     give_up_s: float
+    late_s: float = math.inf
 
 
 class Race:
@@ -65,7 +69,7 @@ class Race:
         self._executors, self._learner, self._clock = executors, learner, clock
         self._limits, self._fault = limits, fault
         self._local = next(iter(executors))
-        self._device, self._remote = Turns(1), Turns(limits.in_flight)
+        self._device, self._remote = DeviceTurns(), Turns(limits.in_flight)
         self._left: set[asyncio.Task[None]] = set()
 
     async def run(self, story: Story, first: str, backups: Iterable[str]) -> None:
@@ -143,17 +147,31 @@ class Race:
 
     def _start(self, story: Story, placement: str) -> None:
         call = Call(placement, self._clock.monotonic_s(), story.payload_bytes.get(placement, 0))
-        self._tell("learning from a call's begin", self._learner.placed, story, call)
-        task = asyncio.get_running_loop().create_task(self._call(story, call))
+        late = placement == self._local and call.started_s - story.issued_s > self._limits.late_s
+        if not late:  # else it takes nothing of the device before its turn comes
+            self._placed(story, call)
+        task = asyncio.get_running_loop().create_task(self._call(story, call, late))
         story.calls.append(call)
         story.tasks[task] = call
         task.add_done_callback(lambda _: self._ended(story, call))
 
-    async def _call(self, story: Story, call: Call) -> None:
+    def _placed(self, story: Story, call: Call) -> None:
+        self._tell("learning from a call's begin", self._learner.placed, story, call)
+
+    def _turn(self, story: Story, call: Call, late: bool) -> AbstractAsyncContextManager[None]:
+        if call.placement != self._local:
+            return self._remote.take()
+        # Half of the time that is left: then it queues as all others, so that it gets its result still.
+        left_s = story.issued_s + self._limits.give_up_s - call.started_s
+        return self._device.take(max(left_s / 2, 0.0) if late else None)
+
+    async def _call(self, story: Story, call: Call, late: bool) -> None:
         local = call.placement == self._local
         timeout_s = self._limits.local_timeout_s if local else self._limits.remote_timeout_s
         try:
-            async with (self._device if local else self._remote).take():
+            async with self._turn(story, call, late):
+                if late:
+                    self._placed(story, call)
                 call.began_s = self._clock.monotonic_s()
                 answer = await self._executors[call.placement].execute(story.frame, timeout_s)
             _check(answer)
