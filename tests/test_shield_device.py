@@ -195,6 +195,18 @@ def test_by_default_local_stands_by_where_there_is_reason_to():
     assert plan(failed, 20.0, edge_b0_latency_ms=80.0) is not None  # the last request failed
 
 
+def test_local_starts_at_once_beside_a_suspect_where_it_may_still_be_in_time():
+    """Its upper latency is beyond the objective, what is believed of it is not."""
+    likely = SITE.slo.latency_ms - 5.0
+    assert likely * LOCAL_FACTOR > SITE.slo.latency_ms
+    suspect = shield(1)
+    suspect.decide(GOOD, 0.0)  # overdue by now
+    for believed_ms, at_ms in ((likely, 0.0), (SITE.slo.latency_ms + 5.0, None)):
+        seen = vector(SITE, local_b0_latency_ms=believed_ms, edge_b0_latency_ms=80.0)
+        assert suspect.decide(seen, 400.0).fallback_at_ms == at_ms
+        assert shield(1).decide(seen, 400.0).fallback_at_ms is None, "nothing is known against the server"
+
+
 def test_an_overdue_request_casts_doubt_on_its_link_until_it_is_answered():
     guarded = shield(1)
     first = guarded.decide(GOOD, 0.0)

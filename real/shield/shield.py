@@ -186,14 +186,18 @@ class Shield:
     ) -> float | None:
         """When local is to start unless the placement has answered, so that it still meets the deadline; None: never.
 
+        Where that is not sure any more, but likely, local starts at once beside a placement that is suspect: waiting
+        for the call's timeout would be a miss for certain.
+
         Started t ms from now, local ends at max(t, backlog) + upper service time: its backlog drains meanwhile.
         """
         if placement == LOCAL_INDEX or self._fallback == "never":
             return None
         guards = self._guards
         upper_local_ms = guards.upper_ms(LOCAL_INDEX)
-        if upper_local_ms > left_ms:  # too late already
-            return None
+        if upper_local_ms > left_ms:  # too late to be sure of it
+            i, scale = self._sight.latency[LOCAL_INDEX]
+            return 0.0 if values[i] * scale <= left_ms and self._suspect(placement) else None
         i, scale = self._sight.device_backlog
         latest_ms = left_ms - (upper_local_ms - values[i] * scale * guards.trackers[LOCAL_INDEX].factor)
         needed = (
@@ -201,10 +205,16 @@ class Shield:
             or upper_ms > left_ms  # mostly too late
             or not guards.ample
             or self._fallback == "always"
-            or self._under_way.late_ms[self._link_of[placement]] > 0.0  # something on its link is overdue
-            or self._breakers[self._node_of[placement]].failures > 0
+            or self._suspect(placement)
         )
         return latest_ms if needed else None
+
+    def _suspect(self, placement: int) -> bool:
+        """Whether something on the placement's link is overdue, or its node has failed last."""
+        return (
+            self._under_way.late_ms[self._link_of[placement]] > 0.0
+            or self._breakers[self._node_of[placement]].failures > 0
+        )
 
     def record(
         self, placement: int, latency_ms: float | None, error: ErrorKind | None, now_ms: float,
