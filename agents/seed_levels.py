@@ -109,7 +109,9 @@ def _of_risk(folder: Path) -> Training:
     card = read_risk(folder).card
     seed = card.training.get("seed")
     if not isinstance(seed, int):
-        raise InputError(f"{folder / RISK_CARD}: training.seed: expected the seed of its training, got {seed!r}.")
+        raise InputError(
+            f"{folder / RISK_CARD}: training.seed: expected the seed of its training, got {seed!r}."
+        )
     same = {
         **{key: getattr(card, key) for key in ("scenario_sha256", "table_sha256", "actions")},
         "settings": card.training.get("settings"),

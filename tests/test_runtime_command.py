@@ -203,7 +203,9 @@ def test_a_bundle_decides_without_torch(site, tmp_path):
     bundle = write_policy(tmp_path / "mine", site)
     done = call(site, "--images", "synthetic:5", "--bundle", str(bundle), "--mode", "active")
     assert done.returncode == 0, done.stderr
-    (line,) = done.stderr.splitlines()  # made by hand for other numbers than this site's, and nothing else to say
+    (line,) = (
+        done.stderr.splitlines()
+    )  # made by hand for other numbers than this site's, and nothing else to say
     assert "the same placements, nodes and features, other numbers" in line
     assert {r.wanted for r in frames(site)} == {"edge-b0"}
     header = next(iter(read_log(site.parent / "log")))
