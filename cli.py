@@ -97,10 +97,10 @@ def root(
     """
 
 
-def main() -> None:
-    """Run the command line, and end with its exit code whatever threads of libraries are still at."""
+def program() -> None:
+    """Be the program: run the command line, and end the process whatever threads of libraries are still at."""
     try:
-        _run()
+        main()
     except SystemExit as end:
         if "grpc" in sys.modules:
             _end_at_once(end.code)
@@ -120,8 +120,8 @@ def _end_at_once(code: str | int | None) -> NoReturn:
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
-def _run() -> None:
-    """Run a command; what a user can mend is told without a traceback, what is a bug with one."""
+def main() -> None:
+    """Run the command line; what a user can mend is told without a traceback, what is a bug with one."""
     try:
         try:
             app(prog_name="carbonpilot")
@@ -153,4 +153,4 @@ def _told(err: Exception) -> Exception | None:
 
 
 if __name__ == "__main__":
-    main()
+    program()
