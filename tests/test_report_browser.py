@@ -132,7 +132,7 @@ def test_it_shows_everything_silently_and_asks_for_nothing(open_page, pages, nam
         assert told in text
     assert page.locator("svg[role=img]").count() == 5
     assert (
-        page.locator("table tbody tr").count() == len(default_policies(site(150.0))) + 6
+        page.locator("table tbody tr").count() == len(default_policies(site(PAGES[name][0]))) + 6
     )  # 4 agents, group, broken
     first = page.locator(".word").inner_text()
     assert (first == "Nobody can keep the objective") == (name == "infeasible")
