@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -79,6 +80,9 @@ def test_a_risk_folder_is_played_with_its_seed(tmp_path):
     result = play(contestants([folder], METRO), METRO, 2, 0)
     assert as_json(result)["policies"]["head"]["training"]["seed"] == 3
     assert as_json(result)["policies"]["head"]["training"]["algorithm"] == "learned-risk"
+
+
+SHIPPED = {"learned-risk", "pretrained"}  # play in every benchmark of this site
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +188,8 @@ def test_the_group_is_the_mean_of_its_seeds(played):
     assert group.shares.sum(axis=0) == pytest.approx(1.0)
     pooled = np.median([m.latency_cdf_ms for m in members])
     assert np.median(group.latency_cdf_ms) == pytest.approx(pooled, rel=0.02)
-    assert [r.name for r in played.contenders] == ["dqn x3 seeds", "longer"]
+    made_here = [r.name for r in played.contenders if r.name not in SHIPPED]
+    assert made_here == ["dqn x3 seeds", "longer"]
 
 
 def test_the_group_has_a_row_comparisons_and_a_sentence(played, tmp_path):
@@ -193,7 +198,7 @@ def test_the_group_has_a_row_comparisons_and_a_sentence(played, tmp_path):
     assert entry["training_seeds"] == [0, 1, 2]
     assert entry["members"] == ["dqn-0", "dqn-1", "dqn-2"]
     assert set(entry) >= set(document["policies"]["dqn-0"])
-    assert {c["policy"] for c in document["comparisons"]} == {
+    assert {c["policy"] for c in document["comparisons"]} - SHIPPED == {
         "dqn-0",
         "dqn-1",
         "dqn-2",
@@ -202,7 +207,7 @@ def test_the_group_has_a_row_comparisons_and_a_sentence(played, tmp_path):
     }
     text = " ".join(verdict(played))
     assert "dqn x3 seeds (training seeds 0, 1 and 2): its intervals hold the noise of training." in text
-    assert "longer: one training seed, so the noise of training is not covered" in text
+    assert re.search(r"longer[^:.]*: one training seed each, so the noise of training is not covered", text)
     assert any(row[0].startswith("dqn x3 seeds") for row in rows(played, COLUMNS))
     write_report(played, tmp_path / "a.json", tmp_path / "a.html")
     assert json.loads((tmp_path / "a.json").read_text())["groups"] == document["groups"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from risk_builder import make_risk
 
+from carbonpilot.agents import shipped
 from carbonpilot.agents.export_risk import export_risk
 from carbonpilot.agents.html_reliability import reliability
 from carbonpilot.agents.risk import policy as learned_risk
@@ -38,6 +39,7 @@ def folder(tmp_path, scenario):
 
 def test_heads_of_folders_bundles_runs_and_the_shipped_one_are_found(monkeypatch, tmp_path, scenario, folder):
     monkeypatch.setattr(learned_risk, "SHIPPED", tmp_path / "none")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "none")
     export_risk(folder, tmp_path / "bundle")
     shutil.copytree(folder, tmp_path / "run" / "risk")
     asked = [
@@ -58,6 +60,7 @@ def test_heads_of_folders_bundles_runs_and_the_shipped_one_are_found(monkeypatch
 
 def test_a_broken_folder_has_no_calibration(monkeypatch, tmp_path, scenario):
     monkeypatch.setattr(learned_risk, "SHIPPED", tmp_path / "none")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "none")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / CARD_FILE).write_text("{")
     assert calibrations([str(tmp_path / "bad")], scenario) == {}
