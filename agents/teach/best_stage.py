@@ -7,7 +7,9 @@ from typing import Any
 
 from ..tune_objective import Objective
 
-AIM = 0.99  # share of episodes that a published agent shall keep, fixed before any was chosen; rules' search has 0.97
+# Share of episodes that a published agent shall keep; the rules' search has 0.97. Raised from that after two seeds'
+# stages had been seen on held-back training tapes, and before any agent was scored on evaluation tapes.
+AIM = 0.99
 _PENALTY = Objective().penalty  # a point that is missing costs as much as in the search of the rules
 
 

@@ -39,7 +39,6 @@ class Effort:
     runtime: int
 
 
-# 150 losses leave 8 % of doubt about the share of lost segments, 40 left 16 %: on Emu-A that alone moved the predicted
-# p95 of a frame of 50 kB by some 10 %.
+# 150 lost segments leave a standard error of 8 % of the share of lost segments (1 / sqrt(n)), 40 left 16 %.
 FULL = Effort(150, 60, 2_000_000, 25.0, 150, 20_000, 150, 30, 12, 60.0, 20.0, 20.0, 100, 60)
 QUICK = Effort(60, 25, 1_000_000, 5.0, 25, 6_000, 40, 10, 4, 0.0, 5.0, 5.0, 30, 20)
