@@ -34,6 +34,7 @@ class Believed(NamedTuple):
         tenant_ms, tenant_scv: the same for the requests of others; 0 where there are none.
         payload_kb, extra_rtt_ms: 0 on the device, as ``slower`` is on a server.
         slower: share by which a throttled device is slower.
+        head_ms, head_scv, head_slower: of a split one's first part, on the device; 0 of others.
     """
 
     service_ms: float
@@ -44,6 +45,9 @@ class Believed(NamedTuple):
     payload_kb: float
     extra_rtt_ms: float
     slower: float
+    head_ms: float = 0.0
+    head_scv: float = 0.0
+    head_slower: float = 0.0
 
 
 class Predictor:
@@ -53,6 +57,7 @@ class Predictor:
         """Note what is believed of each placement and where the observation tells the rest."""
         placements = scenario.placements
         self._all = Believed(*np.array([believed(scenario, p) for p in placements]).T)
+        self._split = any(p.split is not None for p in placements)
         reader = ObservationReader(scenario)
         links = [None if p.node == LOCAL else scenario.nodes[p.node].link for p in placements]
         self._uplink = _Columns(reader, [link and f"{link}_uplink_mbps" for link in links])
@@ -77,6 +82,12 @@ class Predictor:
         upload = q.transmission_ms(b.payload_kb, self._uplink.read(observation))
         rtt = self._rtt.read(observation) + b.extra_rtt_ms
         network = queue_wait(upload, own, NIC_SCV, arrival_scv).then(tail.Delay(upload, 0.0, 0.0, 0.0))
+        if (
+            self._split
+        ):  # a tandem: the first part on the device, then the network, then the rest (section 3.3)
+            head = b.head_ms * (1 + b.head_slower * self._throttled.read(observation))
+            stage = queue_wait(head, own, b.head_scv, arrival_scv).then(tail.service_delay(head, b.head_scv))
+            network = stage.then(network)
         there = network.then(_round_trip(rtt, self._deviation.read(observation)))
         wait = self._server_wait(own, self._load.read(observation), slower, arrival_scv)
         return there.then(wait).then(tail.service_delay(b.service_ms * slower, b.service_scv))
@@ -113,9 +124,9 @@ def believed(scenario: Scenario, placement: Placement) -> Believed:
     Replies take no time: a scenario's payload holds them.
     """
     service, scv = mean_ms(placement.service), service_scv(placement.service)
+    heat = scenario.device.throttling
+    slower = 0.0 if heat is None else heat.slowdown - 1.0
     if placement.node == LOCAL:
-        heat = scenario.device.throttling
-        slower = 0.0 if heat is None else heat.slowdown - 1.0
         return Believed(service, scv, service, 0.0, 0.0, 0.0, 0.0, slower)
     node, kb = scenario.nodes[placement.node], (scenario.payload.low_kb + scenario.payload.high_kb) / 2
     joint = 1 / capacity_per_ms(service, node.parallelism, node.batching)
@@ -123,7 +134,15 @@ def believed(scenario: Scenario, placement: Placement) -> Believed:
     if node.background is not None:
         tenant = 1 / capacity_per_ms(node.background.service_ms, node.parallelism, node.batching)
         tenant_scv = 1.0 if node.background.service_distribution == "exponential" else 0.0
-    return Believed(service, scv, joint, tenant, tenant_scv, kb, node.extra_rtt_ms, 0.0)
+    one = Believed(service, scv, joint, tenant, tenant_scv, kb, node.extra_rtt_ms, 0.0)
+    if (split := placement.split) is None:
+        return one
+    return one._replace(
+        payload_kb=split.activation_kb,
+        head_ms=mean_ms(split.service),
+        head_scv=service_scv(split.service),
+        head_slower=slower,
+    )
 
 
 def queue_wait(

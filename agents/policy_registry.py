@@ -12,7 +12,7 @@ from ..envs.observation import build_table
 from ..envs.schema import Scenario
 from ..oracle.per_request import PER_REQUEST, WARM_RADIO, PerRequestOracle
 from ..oracle.solvers import BUDGET, COUPLED, ORACLES, make_oracle
-from . import carbonedge_policy, shipped
+from . import carbonedge_policy, neurosurgeon, shipped
 from .baselines import RandomPlacement, RoundRobin, make_policy, static_names
 from .policy import Policy
 from .risk import policy as learned_risk
@@ -51,21 +51,26 @@ def resolve(name_or_dir: str, scenario: Scenario, seed: int = 0) -> Policy:
 def default_policies(scenario: Scenario, tuned: TunedRules | None = None) -> list[str]:
     """Every static placement of the scenario, every rule, every scheduler of a paper, every oracle but the slow one.
 
-    Among them `learned-risk` and `pretrained`, where a risk head or an agent is shipped. A scheduler plays with its
-    paper's parameters, and once more as ``NAME-tuned`` where there are tuned ones.
+    Neurosurgeon's choice stands among them where a model can be split, `learned-risk` and `pretrained` where a risk
+    head or an agent is shipped. A scheduler plays with its paper's parameters, and once more as ``NAME-tuned`` where
+    there are tuned ones.
     """
     found = (tuned or tuned_rules(scenario)).parameters
     schedulers = [f"{name}{TUNED_END}" for name in found if name not in RULE_NAMES]
     return [
         *static_names(scenario),
         *_UNTUNABLE,
-        *tunable_rules(),
+        *(name for name in tunable_rules() if name not in neurosurgeon.NAMES or _splits(scenario)),
         *([learned_risk.NAME] if learned_risk.is_shipped(scenario) else []),
         *([shipped.NAME] if shipped.is_shipped(scenario, build_table(scenario)) else []),
         *schedulers,
         *oracle_names(scenario),
         BUDGET,
     ]
+
+
+def _splits(scenario: Scenario) -> bool:
+    return any(p.split is not None for p in scenario.placements)
 
 
 def oracle_names(scenario: Scenario) -> list[str]:

@@ -71,13 +71,14 @@ class SloPredictive(BatchRule):
         score = self.score(view, self.predict(view), self.carbon(view))
         choice = np.where(allowed.T, score, np.inf).argmin(axis=0)
         self._answers.note(choice, view.latency_ms)
-        self._device.note(choice == LOCAL_INDEX, view, self.p["local_inflation_ms"])
+        share = self._view.device_share[choice, 0]
+        self._device.note(share, view, self.p["local_inflation_ms"])
         self._last = choice
         return choice
 
     def predict(self, view: View) -> Floats:
         """Predicted latency of each placement with its margin (P, B), ms."""
-        return predicted_ms(view, self._view.link_of, self._answers, self._device, self.p)
+        return predicted_ms(view, self._view, self._answers, self._device, self.p)
 
     def carbon(self, view: View) -> Floats:
         """Predicted carbon of each placement with prices for heat and for changing (P, B), mg."""
@@ -89,7 +90,7 @@ class SloPredictive(BatchRule):
         added_s = p["radio_share"] * (self._tail_s - view.radio_tail_s)
         carbon += self._remote * (added_s * self._tail_mg_per_s * view.device_carbon_g_per_kwh)
         heat = np.where(self._heat.throttled, p["hot_price_mg"], p["heat_price_mg"] * self._heat.nearness)
-        carbon[LOCAL_INDEX] += heat
+        carbon += self._view.device_share * heat
         carbon[self._last, np.arange(len(self._last))] -= p["hysteresis_mg"]
         return carbon
 

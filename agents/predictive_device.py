@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from ..envs.schema import Scenario, Throttling
 from .predictive_view import Floats, View
@@ -41,11 +40,14 @@ class HiddenBacklog:
         np.copyto(self._pessimistic_ms, 0, where=idle)
         self.hidden_ms = np.maximum(self._pessimistic_ms - view.device_backlog_ms, 0)
 
-    def note(self, local: npt.NDArray[np.bool_], view: View, inflation_ms: Floats) -> None:
-        """Add the request where it runs on the device (B,), ``inflation_ms`` longer than believed."""
+    def note(self, share: Floats, view: View, inflation_ms: Floats) -> None:
+        """Add what the device does of the request; a whole one takes ``inflation_ms`` longer than believed.
+
+        The share (B,) is 1 for a request on the device, less for the first part of a split one, 0 for others.
+        """
         service_ms = view.latency_ms[0] - view.device_backlog_ms
-        self._pessimistic_ms += np.where(local, service_ms + inflation_ms, 0)
-        self._believed_ms += np.where(local, service_ms, 0)
+        self._pessimistic_ms += share * (service_ms + inflation_ms)
+        self._believed_ms += share * service_ms
 
 
 class Heat:

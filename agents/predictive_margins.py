@@ -8,13 +8,13 @@ probes, stalls, and how steady the path is.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from .predictive_device import HiddenBacklog
 from .predictive_memory import AnswerMemory
-from .predictive_view import Floats, View
+from .predictive_view import Floats, PlacementView, View
 
 # Beyond these a measure says no more.
 MOST_LOSS_PCT = np.float32(10.0)
@@ -27,7 +27,7 @@ PER_100_KB = np.float32(0.01)
 
 def predicted_ms(
     view: View,
-    link_of: npt.NDArray[np.int64],
+    places: PlacementView,
     answers: AnswerMemory,
     device: HiddenBacklog,
     p: Mapping[str, Floats],
@@ -36,12 +36,24 @@ def predicted_ms(
 
     Args:
         view: the waiting requests.
-        link_of: link of each placement (P,).
+        places: the placements.
         answers, device: what the rule remembers.
         p: tunables by name, each a number or (B,).
     """
-    on_link = _path_ms(view, p) + _requests_ms(view, answers, p)
-    latency = view.latency_ms + on_link[link_of] + _node_ms(view, answers, p)
+    requests_ms = _requests_ms(view, answers, p)
+    on_link = _path_ms(view, p) + requests_ms
+    node_ms = _node_ms(view, answers, p)
+    latency = view.latency_ms + on_link[places.link_of] + node_ms
+    for (
+        a,
+        kb,
+    ) in places.crossing_kb.items():  # what crosses a cut in place of the payload, and the device's share
+        link = places.link_of[a]
+        path_ms = _path_ms(replace(view, payload_kb=np.full_like(view.payload_kb, kb)), p)[link]
+        on_device_ms = p["local_margin_ms"] + p["local_hot_ms"] * view.device_throttled
+        waits_ms = p["local_backlog_share"] * device.hidden_ms
+        latency[a] = view.latency_ms[a] + path_ms + requests_ms[link] + node_ms[a]
+        latency[a] += places.device_share[a] * on_device_ms + waits_ms
     latency[0] = (
         view.latency_ms[0]
         + p["local_margin_ms"]

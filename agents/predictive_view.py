@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..envs.beliefs import device_shares
 from ..envs.observation import build_table
 from ..envs.schema import LOCAL, Scenario
 
@@ -82,7 +83,9 @@ class PlacementView:
     """Takes encoded observations (B, F) apart; episodes lie along the last axis, so parameters (B,) broadcast.
 
     Attributes:
-        remote: whether a placement is not on the device (P, 1).
+        remote: whether a placement is not on the device, or not wholly (P, 1).
+        device_share: what it keeps the device busy for, as a share of a whole frame there (P, 1).
+        crossing_kb: what the split placements send instead of the payload, by number of the placement.
         nodes: node of each placement, None for the device.
         links: how many links there are.
         link_of: number of each placement's link (P,); 0 for the device, which has none.
@@ -98,6 +101,8 @@ class PlacementView:
         self.links = len(names)
         self.link_of = np.array([0 if link is None else names.index(link) for link in over])
         self.remote = np.array([node is not None for node in self.nodes])[:, None]
+        self.device_share = device_shares(scenario).astype(np.float32)[:, None]
+        self.crossing_kb = {a: p.split.activation_kb for a, p in enumerate(places) if p.split is not None}
         groups = (
             (_OF_PLACEMENT, [p.name for p in places]),
             (_OF_NODE, self.nodes),

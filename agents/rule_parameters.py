@@ -55,7 +55,7 @@ _OWN = (
     TunableRule(Bandit.name, Bandit.TUNABLES, Bandit),
 )
 # Modules of the papers' schedulers, which tell their own names and tunables; imported when they are asked for.
-_SCHEDULERS = ("carbonedge_policy", "ng_policy")
+_SCHEDULERS = ("carbonedge_policy", "ng_policy", "neurosurgeon")
 RULE_NAMES = tuple(rule.name for rule in _OWN)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..envs.beliefs import device_shares
 from ..envs.observation import build_table
 from ..envs.schema import LOCAL, Scenario
 
@@ -44,6 +45,7 @@ class ShieldSight:
         bounds: of the vector, by the table.
         latency, carbon: of each placement (P,).
         node_of, link_of: numbers of each placement's node and link (P,); node 0 is the device, link -1 none.
+        device_share: what each placement keeps the device busy for, as a share of a whole frame there (P,).
         probe_age: of each link (L,). load_age: of each node but the device, None where nothing is reported (K - 1,).
         outstanding, last_latency: of each node but the device (K - 1,).
         feed_age, gap, device_backlog, spent, progress: of the request.
@@ -62,6 +64,7 @@ class ShieldSight:
         self.latency = [where(f"{p.name}_latency_ms") for p in scenario.placements]
         self.carbon = [where(f"{p.name}_carbon_mg") for p in scenario.placements]
         self.node_of = [0 if p.node == LOCAL else 1 + nodes.index(p.node) for p in scenario.placements]
+        self.device_share = device_shares(scenario).tolist()
         self.link_of_node = [links.index(node.link) for node in scenario.nodes.values()]
         self.link_of = [-1 if k == 0 else self.link_of_node[k - 1] for k in self.node_of]
         self.probe_age = [where(f"{name}_probe_age_s") for name in links]

@@ -79,9 +79,11 @@ class Stream:
         node = self._sight.node_of[placement]
         if node > 0:
             self._newest[node - 1] = request
-        else:
+        share = self._sight.device_share[placement]
+        if share > 0.0:
             i, scale = self._sight.device_backlog
-            service_ms = believed_ms - self._values[i] * scale
+            whole_ms = self._sight.believed_ms(self._values, LOCAL_INDEX) - self._values[i] * scale
+            service_ms = share * whole_ms
             self._device.append((self._now_ms, service_ms))
             self._busy_until_ms = max(self._busy_until_ms, self._now_ms) + service_ms
         return placement, reason

@@ -38,14 +38,30 @@ def local_numbers(p: Placement) -> tuple[float, np.float32]:
     return mean_ms(p.service), np.float32(p.active_energy_j * MG_PER_J_PER_G_PER_KWH)
 
 
+def device_shares(scenario: Scenario) -> npt.NDArray[np.float64]:
+    """What each placement keeps the device busy for, as a share of a whole frame there (P,)."""
+    whole_ms = mean_ms(scenario.placements[0].service)
+    on_device = [
+        p.service if p.node == LOCAL else None if p.split is None else p.split.service
+        for p in scenario.placements
+    ]
+    return np.array([0.0 if service is None else mean_ms(service) / whole_ms for service in on_device])
+
+
 def remote_numbers(scenario: Scenario, p: Placement) -> F32:
     """What `predict` needs to know of a remote placement (9,)."""
     assert p.node != LOCAL
     node, radio = scenario.nodes[p.node], scenario.device.radio
     share = 0.0 if node.batching is None else node.batching.marginal_service_share
     shared_j, own_j = batch_energy_j(p, node.pue)
-    kb = (scenario.payload.low_kb + scenario.payload.high_kb) / 2
+    kb = (
+        (scenario.payload.low_kb + scenario.payload.high_kb) / 2 if p.split is None else p.split.activation_kb
+    )
     moved_j = network_energy_j(kb, scenario.links[node.link].network_energy_nj_per_bit)
+    if (
+        p.split is not None
+    ):  # the device's part is drawn from the device's grid, as the bytes' energy is believed to be
+        moved_j += p.split.active_energy_j
     transmit_w = 0.0 if radio is None else radio.transmit_power_w
     scalars = (
         node.extra_rtt_ms, mean_ms(p.service), share, shared_j, own_j, kb * 8e-3, transmit_w, moved_j,

@@ -11,7 +11,7 @@ from .node_bank import NodeBank
 from .records import JITTER_BITS, PLACEMENT, TRANSFER_BITS
 from .schema import Placement
 from .sending import BINS_PER_KB
-from .service import batch_energy_j, quantile_table
+from .service import batch_energy_j, mean_ms, quantile_table
 from .site import Site
 from .site_record import site_record
 from .transfer.empirical import jitter_table
@@ -81,6 +81,10 @@ class Constants:
             record.link = link
             record.jitter = floats.add(f"jitter {link}", jitter_table(spec, 1 << JITTER_BITS))
             self._server(record, p)
+            if p.split is not None:
+                record.split, record.device_j = 1, p.split.active_energy_j
+                record.head = floats.add(p.split.service.model_dump_json(), quantile_table(p.split.service))
+                record.head_ms, record.activation_kb = mean_ms(p.split.service), p.split.activation_kb
             bank, transfer = site.banks[k], site.transfers[link]
             assert bank is not None
             _history(record, bank, floats, idle)
@@ -106,8 +110,10 @@ class Constants:
         if t.draws != 1 << TRANSFER_BITS:
             raise ValueError(f"a transfer table must have {1 << TRANSFER_BITS} draws, got {t.draws}")
         record.tcp, record.recovery = 1, floats.add(id(t), np.stack([t.extra_rtts, t.next_state], axis=-1))
-        # Payload bin of each quarter kB up to the largest payload.
-        top = int(self._site.scenario.payload.high_kb * BINS_PER_KB) + 2
+        # Payload bin of each quarter kB up to the largest payload or activation.
+        scenario = self._site.scenario
+        crossing = [p.split.activation_kb for p in scenario.placements if p.split is not None]
+        top = int(max([scenario.payload.high_kb, *crossing]) * BINS_PER_KB) + 2
         middle_bytes = (np.arange(top) + 0.5) / BINS_PER_KB * BYTES_PER_KB
         record.segment_bin = integers.add(f"segments {id(t)}", t.segment_bin(middle_bytes))
         record.state_stride = t.n_segments * t.n_paths * t.draws

@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from .records import OUTCOME
 
-LATENCY_TERMS = ("link_wait_ms", "upload_ms", "rtt_ms", "recovery_ms", "node_wait_ms", "service_ms")
+LATENCY_TERMS = (
+    "device_wait_ms", "head_ms", "link_wait_ms", "upload_ms", "rtt_ms", "recovery_ms", "node_wait_ms", "service_ms",
+)  # fmt: skip
 MARGINAL_ENERGY_TERMS = ("compute_energy_j", "radio_energy_j", "network_energy_j", "server_energy_j")
 IDLE_ENERGY_TERMS = ("device_idle_energy_j", "server_idle_energy_j")
 REWARD_TERMS = ("carbon", "slo_miss", "latency_excess", "accuracy")
@@ -23,8 +25,10 @@ class Outcome:
     """The outcome of one request per episode; every field is an array (B,).
 
     Latency terms (ms) add up to ``latency_ms``:
+        device_wait_ms: of a split request, waiting for the device; 0 of others (a local one's is node_wait_ms).
+        head_ms: of a split request, its part on the device, throttling included; 0 of others.
         link_wait_ms: waiting for the link: own earlier bytes, stalls, outages.
-        upload_ms: payload over the link's rate.
+        upload_ms: payload, or what crosses the cut, over the link's rate.
         rtt_ms: one round trip, jitter and the node's extra distance included.
         recovery_ms: further round trips for window growth and loss recovery.
         node_wait_ms: waiting for the node: own and other tenants' work, batch formation.

@@ -78,7 +78,8 @@ def serve(
         service *= e.service_factor
         if e.throttled > 0.0:
             service *= site.slowdown
-    latency = link_wait + upload + rtt + recovery + node_wait + service
+    device_wait, head = s.device_wait_ms, s.head_ms
+    latency = device_wait + head + link_wait + upload + rtt + recovery + node_wait + service
     per_request = 1.0 / batch
 
     # Energy, then carbon = energy x intensity of the zone it is drawn from x PUE (CarbonEdge eq (2)).
@@ -95,6 +96,7 @@ def serve(
     o.energy_j_attributional = marginal_j + device_idle_j + server_idle_j
     o.carbon_mg_attributional = marginal_mg + (device_idle_j * device_grid + server_idle_j * node_grid)
     o.placement, o.issued_ms, o.latency_ms, o.missed = a, now, latency, 1 if latency > site.slo_ms else 0
+    o.device_wait_ms, o.head_ms = device_wait, head
     o.link_wait_ms, o.upload_ms, o.rtt_ms, o.recovery_ms = link_wait, upload, rtt, recovery
     o.node_wait_ms, o.service_ms, o.accuracy_miou = node_wait, service, p.accuracy_miou
     o.compute_energy_j, o.radio_energy_j, o.network_energy_j, o.server_energy_j = (
@@ -134,6 +136,31 @@ def reward(site: Any, e: Any, o: Any) -> None:
 
 
 @inlined
+def commit_head(site: Any, p: Any, e: Any, node: Any, servers: Any, b: int, device: Any, s: Any) -> None:
+    """Write what the first part of a split request leaves on the device, which is node 0 with one server."""
+    now = e.issued_ms
+    servers[b, 0] = max(servers[b, 0] - max(now - node.position_ms, 0.0), 0.0) + s.head_ms
+    node.position_ms = max(now, node.position_ms)
+    e.device_free_ms = s.ready_ms
+    computing = _believe_computing(site, e, device, now, p.head_ms)
+    computing.done_ms, computing.service_ms = s.ready_ms, s.head_ms
+
+
+@inlined
+def occupy(link: Any, now: float, s: Any) -> None:
+    """Write how long a link is taken. A split request reserves its time, so the link has a gap before it.
+
+    One gap is kept, the next to come; of a second one behind it the link knows nothing until the first has passed.
+    """
+    if s.in_gap == 1:
+        link.gap_from_ms = s.sent_ms
+        return
+    if s.head_ms > 0.0 and link.gap_until_ms <= now:
+        link.gap_from_ms, link.gap_until_ms = max(link.free_ms, now), s.sent_ms - s.upload_ms - s.recovery_ms
+    link.free_ms = s.sent_ms
+
+
+@inlined
 def commit(
     site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, servers: Any, device: Any, known_at: Any, miss: Any,
     worlds: Any, expected_ms: float, s: Any, o: Any, effect: tuple,
@@ -145,9 +172,11 @@ def commit(
     """
     now, latency, node = e.issued_ms, o.latency_ms, nodes[b, p.node]
     passed, own_work, device_done, server = effect
+    if p.split == 1:
+        commit_head(site, p, e, nodes[b, 0], servers, b, device, s)
     if p.remote == 1:
         link = links[b, p.link]
-        link.free_ms = s.sent_ms
+        occupy(link, now, s)
         _believe_sending(link, now, s.payload_kb, worlds[b, site.row_believed_rate + p.link])
     else:
         e.device_free_ms = device_done

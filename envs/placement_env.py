@@ -20,8 +20,8 @@ from .simulator import Simulator
 from .tape import Part
 
 INFO_KEYS = (
-    "latency_ms", "link_wait_ms", "upload_ms", "rtt_ms", "recovery_ms", "node_wait_ms", "service_ms", "missed",
-    "energy_j", "carbon_mg", "carbon_mg_marginal", "carbon_mg_attributional", "accuracy_miou",
+    "latency_ms", "device_wait_ms", "head_ms", "link_wait_ms", "upload_ms", "rtt_ms", "recovery_ms", "node_wait_ms",
+    "service_ms", "missed", "energy_j", "carbon_mg", "carbon_mg_marginal", "carbon_mg_attributional", "accuracy_miou",
 )  # fmt: skip
 
 _NAMES = OUTCOME.names or ()
@@ -60,7 +60,8 @@ class PlacementEnv(gym.Env):
     Never terminated. Truncated after the scenario's number of requests, or when a trace ends.
 
     ## Information
-    - `latency_ms` and its terms `link_wait_ms`, `upload_ms`, `rtt_ms`, `recovery_ms`, `node_wait_ms`, `service_ms`
+    - `latency_ms` and its terms `device_wait_ms`, `head_ms`, `link_wait_ms`, `upload_ms`, `rtt_ms`, `recovery_ms`,
+      `node_wait_ms`, `service_ms`
     - `missed`: whether the latency exceeded the SLO
     - `energy_j`, `carbon_mg`: of the scenario's account; `carbon_mg_marginal`, `carbon_mg_attributional`: of both
     - `accuracy_miou`: expected accuracy of the model that served the request

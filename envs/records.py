@@ -10,6 +10,7 @@ import numpy as np
 
 SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # a noise word holds three quantile indices
 NOISE_BITS = SERVICE_BITS + JITTER_BITS + TRANSFER_BITS
+LOTTERY_BITS = 32  # of a noise word once it is scrambled
 
 _F, _I = "f8", "i8"
 _U = "u4"  # of what is never negative: compiled code need not ask whether an index counts from the end
@@ -22,8 +23,8 @@ def _record(floats: str, integers: str = "", kind: str = _I) -> np.dtype:
 # One per placement. Energies include PUE. `service` to `background` are starts of its tables (`constants.Tables`).
 PLACEMENT = _record(
     "extra_rtt_ms device_j server_fixed_j server_each_j network_j_per_kb server_idle_w accuracy_miou batch_share "
-    "idle_reset_ms",
-    "remote node link tcp shared batches service jitter recovery segment_bin bank "
+    "idle_reset_ms head_ms activation_kb",
+    "remote split head node link tcp shared batches service jitter recovery segment_bin bank "
     "bank_idle idle_per_round background state_stride segment_stride path_stride initial_state tick_bits first_server "
     "servers",
     _U,
@@ -54,7 +55,9 @@ COMPUTING_SLOTS = 8  # a power of two; a longer queue has missed its deadlines l
 # One per episode and link: when it has sent what it was given, and when the device believes so; what answers over it
 # have told: smoothed residual and its deviation, rate at which the newest answered request was sent, and when that was
 # placed.
-LINK = _record("free_ms believed_ms residual_ms deviation_ms sent_mbps sent_at_ms")
+# A split request takes its place on the link when the device has computed its part, which leaves a gap before it; a
+# later request that fits may go first.
+LINK = _record("free_ms believed_ms residual_ms deviation_ms sent_mbps sent_at_ms gap_from_ms gap_until_ms")
 
 # One per episode and node: when its own work was last counted, the connection's congestion state, end and latency of
 # the request that is followed (the first since the last answer), and the last latency that the device has seen, with
@@ -68,16 +71,17 @@ NODE = _record(
 # One per request on its way to a node: what `sending` found out. ``entry`` is what to look up next: the transfer
 # table's further round trips and next state, then the node history's wait and batch.
 SENDING = _record(
-    "payload_kb extra_rtts next_state sent_ms link_wait_ms upload_ms rtt_ms recovery_ms radio_j network_j "
+    "payload_kb extra_rtts next_state device_wait_ms head_ms ready_ms sent_ms link_wait_ms upload_ms rtt_ms recovery_ms "
+    "radio_j network_j "
     "network_mg tail_until_ms arrival_ms wait_ms batch",
-    "noise connection level tick entry episode",
+    "noise connection level tick entry episode in_gap",
 )
 
 # One per episode and request placed; the terms are explained in `outcome.Outcome`.
 OUTCOME = _record(
-    "issued_ms link_wait_ms upload_ms rtt_ms recovery_ms node_wait_ms service_ms latency_ms compute_energy_j "
-    "radio_energy_j network_energy_j server_energy_j device_idle_energy_j server_idle_energy_j energy_j_marginal "
-    "energy_j_attributional carbon_mg_marginal carbon_mg_attributional energy_j carbon_mg accuracy_miou "
+    "issued_ms device_wait_ms head_ms link_wait_ms upload_ms rtt_ms recovery_ms node_wait_ms service_ms latency_ms "
+    "compute_energy_j radio_energy_j network_energy_j server_energy_j device_idle_energy_j server_idle_energy_j "
+    "energy_j_marginal energy_j_attributional carbon_mg_marginal carbon_mg_attributional energy_j carbon_mg accuracy_miou "
     "reward_carbon reward_slo_miss reward_latency_excess reward_accuracy reward",
     "placement missed",
 )

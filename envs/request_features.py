@@ -36,7 +36,18 @@ def request_features(
     for a in range(site.placements):
         p = placements[a]
         latency = believed[first_row + a]
-        if p.remote:
+        if p.split:
+            # The device and the link finish what they have side by side; then come its part, and what crosses the cut.
+            head = p.head_ms * e.service_ratio
+            if e.throttled > 0.0:
+                head *= site.slowdown
+            link = links[p.link]
+            free = link.believed_ms
+            link_backlog = free - now if free > now and link.free_ms > now else 0.0
+            begin = device_backlog + head
+            latency += begin if begin > link_backlog else link_backlog
+            latency += float(np.float32(p.activation_kb * believed[first_rate + p.link]))
+        elif p.remote:
             if p.link != sent:
                 sent = p.link
                 link = links[sent]

@@ -36,6 +36,7 @@ from .schema_nodes import (
     Placement,
     Radio,
     Service,
+    Split,
     Throttling,
 )
 from .schema_shift import Shift
@@ -48,8 +49,8 @@ __all__ = [
     "ConstantZone", "Device", "Episode", "Fraction", "GeneratedLink", "GeneratedZone", "Link",
     "LinkCondition", "LinkPhase", "LinkSource", "LoadPhase", "Node", "NonNegative", "Payload", "Percent", "Periodic",
     "PhasedLink", "Placement", "Poisson", "Positive", "Radio", "RewardWeights", "SameZone", "SampledWishes", "Scenario",
-    "Service", "Slo", "Strict", "SwitchedLink", "Telemetry", "Throttling", "TraceArrivals", "TraceLink", "TraceZone",
-    "Transfer", "UplinkRange", "Wishes", "Zone",
+    "Service", "Slo", "Split", "Strict", "SwitchedLink", "Telemetry", "Throttling", "TraceArrivals", "TraceLink",
+    "TraceZone", "Transfer", "UplinkRange", "Wishes", "Zone",
 ]  # fmt: skip
 
 
@@ -233,6 +234,8 @@ class Scenario(Strict):
                     )
             elif p.batched_energy_j is not None:
                 raise ValueError(f"placements.{i}.batched_energy_j: the device does not batch")
+            elif p.split is not None:
+                raise ValueError(f"placements.{i}.split: its rest runs on a server; give a node of nodes")
         if self.shift is not None and self.shift.rate_factor and isinstance(self.arrivals, ClosedLoop):
             raise ValueError("shift.rate_factor: a closed loop has no rate of its own; leave it out")
         return self

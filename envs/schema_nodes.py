@@ -117,8 +117,17 @@ class Service(Strict):
         return self
 
 
+class Split(Strict):
+    """The first part of a split model: the device computes up to a cut, the node the rest."""
+
+    cut: str  # name of the cut in the model's segments
+    service: Service  # of the first part, on the device
+    active_energy_j: NonNegative  # of the first part, above idle
+    activation_kb: Positive  # what crosses the cut, and so the link, instead of the payload
+
+
 class Placement(Strict):
-    """A (node, model) pair: one action."""
+    """A (node, model) pair, or a (node, model, cut): one action. Of a split model the numbers are the node's part's."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     node: str  # "local" or a key of nodes
@@ -127,3 +136,4 @@ class Placement(Strict):
     active_energy_j: NonNegative  # above idle, one request alone
     batched_energy_j: NonNegative | None = None  # what one more request in a batch adds (with batching)
     accuracy_miou: Percent
+    split: Split | None = None  # absent: the whole model runs in one place

@@ -10,9 +10,10 @@ from typing import Any
 
 from .compiling import inlined
 from .node_bank import TICK_MS
-from .records import GIVEN_UP_MS, JITTER_BITS, SERVICE_BITS
+from .records import GIVEN_UP_MS, JITTER_BITS, LOTTERY_BITS, SERVICE_BITS
 from .units import S_PER_MS
 
+SCRAMBLE, LAST_WORD = 2654435769, 0xFFFFFFFF  # 2^32 over the golden ratio
 BINS_PER_KB = 4.0  # resolution of the look-up from payload to the transfer table's payload bin
 PER_S = S_PER_MS
 TICKS_PER_MS = 1.0 / TICK_MS
@@ -33,6 +34,8 @@ def find_transfer(
 
     The arguments are those of `physics.serve`; ``s`` is the `SENDING` to fill.
     """
+    if p.split == 1:
+        payload_kb = p.activation_kb
     s.payload_kb, s.noise, s.entry = payload_kb, noise, 0
     if p.tcp == 1:
         node = nodes[b, p.node]
@@ -49,17 +52,36 @@ def find_transfer(
 
 
 @inlined
+def compute_head(site: Any, p: Any, e: Any, floats: Any, s: Any) -> None:
+    """Let the device compute its part of a split request: ``s`` gets the wait for the device, the part, and their end.
+
+    The device takes its work in the order of the decisions, whole frames and first parts alike. The part has its own
+    luck: other bits of the noise word, scrambled (Knuth's multiplicative hashing), than the part on the node.
+    """
+    luck = ((s.noise * SCRAMBLE) & LAST_WORD) >> (LOTTERY_BITS - SERVICE_BITS)
+    head = floats[p.head + luck] * e.service_factor
+    if e.throttled > 0.0:
+        head *= site.slowdown
+    s.device_wait_ms, s.head_ms = max(e.device_free_ms - e.issued_ms, 0.0), head
+    s.ready_ms = e.issued_ms + s.device_wait_ms + head
+
+
+@inlined
 def send(site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, floats: Any, worlds: Any, s: Any) -> None:
     """Bring the request to its node: fill ``s``, and note where the node's history tells of its queue."""
     now, node, payload_kb = e.issued_ms, nodes[b, p.node], s.payload_kb
+    s.device_wait_ms, s.head_ms, s.in_gap = 0.0, 0.0, 0
+    if p.split == 1:
+        compute_head(site, p, e, floats, s)
+        now = s.ready_ms
     sent, link_wait, upload, rtt, recovery = now, 0.0, 0.0, 0.0, 0.0
     radio_j, network_j, network_mg = 0.0, 0.0, 0.0
     connection, tail_until = node.connection, e.tail_until_ms
     if p.remote == 1:
         # Link: wait, bytes, round trip, recovery (network terms of Ng et al. eqs (1)-(4), with loss added).
         jitter = floats[p.jitter + ((s.noise >> SERVICE_BITS) & ((1 << JITTER_BITS) - 1))]
-        start = max(now, links[b, p.link].free_ms, worlds[b, site.row_blocked + p.link])
-        link_wait = start - now
+        link, blocked = links[b, p.link], worlds[b, site.row_blocked + p.link]
+        start = max(now, link.free_ms, blocked)
         upload = payload_kb * worlds[b, site.row_ms_per_kb + p.link]
         rtt = max(worlds[b, site.row_rtt + p.link] + worlds[b, site.row_jitter + p.link] * jitter, 0.0)
         rtt += p.extra_rtt_ms
@@ -67,6 +89,12 @@ def send(site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, floats: Any,
             recovery = s.extra_rtts * rtt
             connection = int(s.next_state)
         sending = upload + recovery
+        if link.gap_until_ms > now:
+            # While the device computes the part of a split request, the link is idle: who is through by then goes first.
+            early = max(now, link.gap_from_ms, blocked)
+            if early < start and early + sending <= link.gap_until_ms:
+                start, s.in_gap = early, 1
+        link_wait = start - now
         sent = start + sending
         network_j = payload_kb * p.network_j_per_kb
         network_mg = network_j * worlds[b, site.row_network_grid + p.link]

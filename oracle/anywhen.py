@@ -1,4 +1,7 @@
-"""The bound where the clock depends on the plan: each request on its own, at the best moment that it could meet.
+"""A bound that knows nothing of queues: each request on its own, at the best moment that it could meet.
+
+Where arrivals are given, the moment is given too; this is then the bound of sites with split placements, which reach
+their link at a time that the device's queue decides, so that `arcs` cannot follow them.
 
 In a closed loop the next request is issued when the last one is answered, so a plan decides which second of links,
 loads and grids a request meets. Here it meets the best: every placement is priced by the physics' own functions in each
@@ -20,7 +23,7 @@ from ..envs.tape import Tape
 from .arcs import ALWAYS_MS, NEVER_MS, price_send, price_serve
 from .budget import solve_budget
 from .compiling import compiled
-from .relaxation import level_extremes
+from .relaxation import level_extremes, rows_at
 from .replay import columns_of, start
 
 F64 = npt.NDArray[np.float64]
@@ -29,7 +32,7 @@ F64 = npt.NDArray[np.float64]
 @compiled
 def price_anywhen(
     sites: Any, placements: Any, tables: Any, tape: Any, state: Any, sendings: Any, outcomes: Any, extremes: Any,
-    worlds_of: Any, pick: Any, states: int, carbon: Any, latency: Any,
+    worlds_of: Any, pick: Any, gap_ms: Any, states: int, carbon: Any, latency: Any,
 ) -> None:  # fmt: skip
     """Least carbon and latency of each request and placement (N, P).
 
@@ -37,6 +40,7 @@ def price_anywhen(
         sites, placements, tables, tape, state, sendings, outcomes, extremes: as in `arcs.enumerate_arcs`.
         worlds_of: the different worlds, as rows of the tape (U, R).
         pick: the world of each request (N,); negative where it may be any.
+        gap_ms: time since the request before (N,); negative where the plan decides it.
         states: congestion states of a connection.
         carbon, latency: to fill.
     """
@@ -48,7 +52,7 @@ def price_anywhen(
     e.tail_until_ms, e.throttled, e.issued_ms = ALWAYS_MS, 0.0, 0.0
     for n in range(carbon.shape[0]):
         # The last request took at least its least latency, and its idle power is charged to this one.
-        e.previous_ms = 0.0 if n == 0 else -latency[n - 1].min()
+        e.previous_ms = -gap_ms[n] if gap_ms[n] >= 0.0 else 0.0 if n == 0 else -latency[n - 1].min()
         e.n = n
         carbon[n], latency[n] = np.inf, np.inf
         for u in range(worlds_of.shape[0]):
@@ -77,7 +81,11 @@ def least_costs(scenario: Scenario, tape: Tape, episode: int) -> tuple[F64, F64]
     simulator = start(scenario, columns_of(tape, np.array([episode])))
     c, requests = simulator.constants, scenario.episode.requests
     rows = simulator.tape.rows[: simulator.site.rows.count, :, 0].T
-    if scenario.world_clock == "request":
+    gap_ms = np.full(requests, -1.0)
+    if simulator.tape.arrivals_ms is not None:
+        worlds = rows[np.minimum(rows_at(scenario, simulator.tape, 0)[:requests], len(rows) - 1)]
+        pick, gap_ms = np.arange(requests), np.diff(simulator.tape.arrivals_ms[:requests, 0], prepend=0.0)
+    elif scenario.world_clock == "request":
         worlds, pick = rows, np.minimum(np.arange(requests), len(rows) - 1)
     else:
         last = min(int(simulator.tape.valid_rows[0]), len(rows))
@@ -89,7 +97,7 @@ def least_costs(scenario: Scenario, tape: Tape, episode: int) -> tuple[F64, F64]
     price_anywhen(
         c.sites, c.placements, c.tables, simulator._arguments[4], simulator.state.arrays, simulator._sendings,
         np.zeros(1, OUTCOME).view(np.recarray), level_extremes(simulator),
-        np.ascontiguousarray(worlds, dtype=np.float32), pick.astype(np.int64), states, carbon, latency,
+        np.ascontiguousarray(worlds, dtype=np.float32), pick.astype(np.int64), gap_ms, states, carbon, latency,
     )  # fmt: skip
     if simulator.tape.allowed is not None:  # what the mask forbids, the device does
         forbidden = ~simulator.tape.allowed[:, 0]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..envs.node_bank import NodeBank, bank_for
 from ..envs.queueing import Values
-from ..envs.schema import LOCAL, Placement, Scenario
+from ..envs.schema import LOCAL, Placement, Scenario, Service
 from ..envs.service import batch_energy_j, lognormal_sigma, mean_ms
 from ..envs.units import BITS_PER_BYTE, MG_PER_J_PER_G_PER_KWH, MS_PER_S, network_energy_j
 from .breakeven_forms import radio_energy_j, server_idle_j
@@ -71,13 +71,16 @@ class Terms:
 
     Attributes:
         name, node, link: names; node is "local" and link "" on the device.
-        compute_j: device energy of an inference; shared_j, own_j: the server's, PUE included (`batch_energy_j`).
+        compute_j: device energy of an inference, or of a split one's first part.
+        shared_j, own_j: the server's, PUE included (`batch_energy_j`).
         network_j_per_kb: energy of moving bytes.
         transmit_w, tail_w, tail_ms, device_idle_w, server_idle_w: powers; the server's with PUE.
         service_ms, service_scv: service time alone, its squared coefficient of variation.
         batch_share: how much one more image lengthens a batch; max_batch: its limit.
         extra_rtt_ms: the node's extra distance.
         slowdown, hot: factor of a hot device and the utilisation from which it is hot (1, inf: never).
+        head_ms, head_scv: first part of a split inference, on the device; 0 of others.
+        activation_kb: what crosses the cut of a split inference instead of the payload; 0 of others.
     """
 
     name: str
@@ -99,6 +102,18 @@ class Terms:
     extra_rtt_ms: float
     slowdown: float
     hot: float
+    head_ms: float
+    head_scv: float
+    activation_kb: float
+
+    @property
+    def split(self) -> bool:
+        """Whether the device computes a first part and a server the rest."""
+        return self.activation_kb > 0
+
+    def crossing_kb(self, payload_kb: Values) -> Values:
+        """What a request of the given size puts on the link."""
+        return self.activation_kb if self.split else payload_kb
 
     @property
     def remote(self) -> bool:
@@ -116,31 +131,35 @@ def _terms(scenario: Scenario, p: Placement) -> Terms:
     remote, radio, heat = node is not None, scenario.device.radio, scenario.device.throttling
     link = node.link if node else ""
     shared, own = batch_energy_j(p, node.pue) if node else (0.0, 0.0)
-    batching = node.batching if node else None
+    batching, split = node.batching if node else None, p.split
+    computed_j = p.active_energy_j if not remote else split.active_energy_j if split else 0.0
     return Terms(
         name=p.name, node=p.node, link=link,
-        compute_j=0.0 if remote else p.active_energy_j, shared_j=shared, own_j=own,
+        compute_j=computed_j, shared_j=shared, own_j=own,
         network_j_per_kb=network_energy_j(1.0, scenario.links[link].network_energy_nj_per_bit) if node else 0.0,
         transmit_w=radio.transmit_power_w if radio and remote else 0.0,
         tail_w=radio.tail_power_w if radio and remote else 0.0,
         tail_ms=radio.tail_s * MS_PER_S if radio and remote else 0.0,
         device_idle_w=device.idle_power_w, server_idle_w=node.pue * node.idle_power_w if node else 0.0,
-        service_ms=mean_ms(p.service), service_scv=_service_scv(p),
+        service_ms=mean_ms(p.service), service_scv=service_scv(p.service),
         batch_share=batching.marginal_service_share if batching else 0.0,
         # Without other tenants nobody shares a batch (docs/physics.md).
         max_batch=batching.max_batch if batching and node and node.background else 1,
         extra_rtt_ms=node.extra_rtt_ms if node else 0.0,
-        slowdown=heat.slowdown if heat and not remote else 1.0,
-        hot=heat.hot_utilisation if heat and not remote else np.inf,
+        slowdown=heat.slowdown if heat and (split or not remote) else 1.0,
+        hot=heat.hot_utilisation if heat and (split or not remote) else np.inf,
+        head_ms=mean_ms(split.service) if split else 0.0, head_scv=service_scv(split.service) if split else 0.0,
+        activation_kb=split.activation_kb if split else 0.0,
     )  # fmt: skip
 
 
-def _service_scv(p: Placement) -> float:
-    if p.service.distribution == "lognormal":
-        assert p.service.p50_ms is not None  # the schema says so, here and below
-        assert p.service.p95_ms is not None
-        return float(np.expm1(lognormal_sigma(p.service.p50_ms, p.service.p95_ms) ** 2))
-    return 1.0 if p.service.distribution == "exponential" else 0.0
+def service_scv(service: Service) -> float:
+    """Squared coefficient of variation of a service time."""
+    if service.distribution == "lognormal":
+        assert service.p50_ms is not None  # the schema says so, here and below
+        assert service.p95_ms is not None
+        return float(np.expm1(lognormal_sigma(service.p50_ms, service.p95_ms) ** 2))
+    return 1.0 if service.distribution == "exponential" else 0.0
 
 
 @dataclass(frozen=True)
@@ -186,11 +205,12 @@ def energy(terms: Terms, setting: Setting, account: Account) -> Energy:
     server: Values = 0.0
     gap = setting.gap_ms[terms.name]
     if terms.remote:
-        sending = setting.payload_kb * BITS_PER_BYTE / setting.rate_mbps[terms.link]
+        crossing = terms.crossing_kb(setting.payload_kb)
+        sending = crossing * BITS_PER_BYTE / setting.rate_mbps[terms.link]
         awake = {"awake": gap - sending, "asleep": terms.tail_ms, "free": 0.0}[setting.radio]
         if terms.transmit_w or terms.tail_w:
-            device = radio_energy_j(sending, awake, terms.transmit_w, terms.tail_w, terms.tail_ms)
-        network = setting.payload_kb * terms.network_j_per_kb
+            device = device + radio_energy_j(sending, awake, terms.transmit_w, terms.tail_w, terms.tail_ms)
+        network = crossing * terms.network_j_per_kb
         server = terms.shared_j * setting.inverse_batch[terms.node] + terms.own_j
     if account == "attributional":
         device = device + gap * terms.device_idle_w / MS_PER_S

@@ -68,21 +68,43 @@ class Traffic:
     load: Mapping[str, Values]
 
 
+def _on_device(terms: Terms, mean_ms: float, traffic: Traffic) -> F64:
+    """Mean time that the device computes, longer where this much work makes it hot."""
+    hot = np.asarray(traffic.rate_per_s) * mean_ms / MS_PER_S > terms.hot
+    return np.where(hot, terms.slowdown, 1.0) * mean_ms
+
+
+def head_ms(terms: Terms, traffic: Traffic) -> F64:
+    """First part of a split inference with the wait for the device, mean: a tandem's first stage (section 3.3)."""
+    if not terms.split:
+        return np.zeros(())
+    head = _on_device(terms, terms.head_ms, traffic)
+    return head + gg1_wait_ms(head, traffic.rate_per_s, traffic.arrival_scv, terms.head_scv)
+
+
 def service_ms(terms: Terms, traffic: Traffic, nodes: Mapping[str, Tenants]) -> F64:
-    """Mean service time: longer on a hot device and in a batch."""
+    """Mean service time: longer on a hot device and in a batch; of a split inference the node's part."""
     if terms.remote:
         batch = nodes[terms.node].curve.at("batch", traffic.load[terms.node])
         return terms.service_ms * (1.0 + terms.batch_share * (batch - 1.0))
-    hot = np.asarray(traffic.rate_per_s) * terms.service_ms / MS_PER_S > terms.hot
-    return np.where(hot, terms.slowdown, 1.0) * terms.service_ms
+    return _on_device(terms, terms.service_ms, traffic)
 
 
 def network_ms(terms: Terms, traffic: Traffic) -> F64:
     """Time on the link with the wait for it, mean; 0 on the device."""
     if not terms.remote:
         return np.zeros(())
-    sending = traffic.payload_kb * BITS_PER_BYTE / np.asarray(traffic.rate_mbps[terms.link])
-    return sending + gg1_wait_ms(sending, traffic.rate_per_s, traffic.arrival_scv, traffic.payload_scv)
+    sending = (
+        terms.crossing_kb(traffic.payload_kb) * BITS_PER_BYTE / np.asarray(traffic.rate_mbps[terms.link])
+    )
+    return sending + gg1_wait_ms(
+        sending, traffic.rate_per_s, traffic.arrival_scv, _sending_scv(terms, traffic)
+    )
+
+
+def _sending_scv(terms: Terms, traffic: Traffic) -> float:
+    """Variation of what is sent; what crosses a cut has one size."""
+    return 0.0 if terms.split else traffic.payload_scv
 
 
 def wait_ms(terms: Terms, traffic: Traffic, nodes: Mapping[str, Tenants]) -> F64:
@@ -119,7 +141,8 @@ def mean_latency_ms(terms: Terms, traffic: Traffic, nodes: Mapping[str, Tenants]
     node = wait_ms(terms, traffic, nodes) + service_ms(terms, traffic, nodes)
     if not terms.remote:
         return node
-    return network_ms(terms, traffic) + traffic.rtt_ms[terms.link] + terms.extra_rtt_ms + node
+    away = network_ms(terms, traffic) + traffic.rtt_ms[terms.link] + terms.extra_rtt_ms
+    return head_ms(terms, traffic) + away + node
 
 
 def latency_quantile_ms(terms: Terms, traffic: Traffic, nodes: Mapping[str, Tenants], quantile: float) -> F64:
@@ -129,9 +152,14 @@ def latency_quantile_ms(terms: Terms, traffic: Traffic, nodes: Mapping[str, Tena
     if not terms.remote:
         delay = delay.then(_own_wait(serving, traffic, terms.service_scv))
         return quantile_ms(delay, quantile)
-    sending = traffic.payload_kb * BITS_PER_BYTE / np.asarray(traffic.rate_mbps[terms.link])
-    delay = delay.then(service_delay(sending, traffic.payload_scv))
-    delay = delay.then(_own_wait(sending, traffic, traffic.payload_scv))
+    if terms.split:
+        head = _on_device(terms, terms.head_ms, traffic)
+        delay = delay.then(service_delay(head, terms.head_scv)).then(_own_wait(head, traffic, terms.head_scv))
+    sending = (
+        terms.crossing_kb(traffic.payload_kb) * BITS_PER_BYTE / np.asarray(traffic.rate_mbps[terms.link])
+    )
+    varies = _sending_scv(terms, traffic)
+    delay = delay.then(service_delay(sending, varies)).then(_own_wait(sending, traffic, varies))
     delay = delay.then(_node_wait(terms, traffic, nodes))
     jitter = np.asarray(traffic.jitter_ms2[terms.link], dtype=float)
     delay = delay.then(Delay(0.0, np.where(jitter > 0, 1.0, 0.0), 0.0, jitter))

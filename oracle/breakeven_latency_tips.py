@@ -12,6 +12,7 @@ from .breakeven_costs import Terms
 from .breakeven_forms import load_for_wait, sending_for_sojourn_ms
 from .breakeven_latency import (
     Traffic,
+    head_ms,
     latency_quantile_ms,
     mean_latency_ms,
     network_ms,
@@ -95,9 +96,9 @@ def _rate_tip(site: Site, a: Terms, b: Terms, spare_ms: float) -> Tip:
     """Rate above which b is faster: the link may take what b's other terms leave of a's latency."""
     traffic = site.traffic
     sojourn = spare_ms + float(network_ms(b, traffic))
-    variability = (traffic.arrival_scv + traffic.payload_scv) / 2
+    variability = (traffic.arrival_scv + (0.0 if b.split else traffic.payload_scv)) / 2
     sending = float(sending_for_sojourn_ms(sojourn, traffic.rate_per_s, variability))
-    rate = float(traffic.payload_kb) * BITS_PER_BYTE / sending if sending > 0 else np.nan
+    rate = float(b.crossing_kb(traffic.payload_kb)) * BITS_PER_BYTE / sending if sending > 0 else np.nan
     over = site.over("rate_mbps", b.link)
     return _tip(
         "rate_mbps", "Mbit/s", rate if rate > 0 else np.nan, a, b, over, b.name if spare_ms > 0 else a.name
@@ -121,9 +122,8 @@ def _load_tip(site: Site, a: Terms, b: Terms) -> list[Tip]:
         idle = replace(
             traffic, load={**traffic.load, b.node: 0.0}, rate_per_s=0.0
         )  # the node's wait left out
-        rest = float(
-            network_ms(b, traffic) + traffic.rtt_ms[b.link] + b.extra_rtt_ms + service_ms(b, idle, site.nodes)
-        )
+        away = network_ms(b, traffic) + traffic.rtt_ms[b.link] + b.extra_rtt_ms
+        rest = float(head_ms(b, traffic) + away + service_ms(b, idle, site.nodes))
         wait = float(mean_latency_ms(a, traffic, site.nodes)) - rest
         one = b.service_ms / node.parallelism
         value = np.nan
@@ -179,6 +179,11 @@ def _rates(site: Site, t: Terms) -> tuple[float, float]:
     parallel = site.nodes[t.node].parallelism if t.remote else 1
     most = MS_PER_S * parallel / float(service_ms(t, replace(site.traffic, rate_per_s=0.0), site.nodes))
     if t.remote:
-        sending = float(site.traffic.payload_kb) * BITS_PER_BYTE / float(site.traffic.rate_mbps[t.link])
+        sending = (
+            float(t.crossing_kb(site.traffic.payload_kb))
+            * BITS_PER_BYTE
+            / float(site.traffic.rate_mbps[t.link])
+        )
         most = min(most, MS_PER_S / sending) if sending > 0 else most
+        most = min(most, MS_PER_S / t.head_ms) if t.split else most
     return 1e-3 * most, TOP_LOAD * most

@@ -139,7 +139,7 @@ def _tips(site: Site, a: Terms, b: Terms, account: Account, radio: Radio) -> lis
             turn("batch", "images", site.over("batch", b.node), lambda x: _at_batch(middle, b, x), True, 1.0)
         )
         tips.append(_load_tip(site, a, b, middle, account, less))
-    if b.link != a.link and _bytes_cost(b):
+    if b.link != a.link and _bytes_cost(b) and not b.split:  # what crosses a cut has its own size
         tips.append(
             turn(
                 "payload_kb",

@@ -44,7 +44,8 @@ def _joules(scenario: Scenario, terms: Terms, world: World, account: Account) ->
     device = world.root[scenario.device.zone]
     if not terms.remote:
         return _Joules({device: terms.compute_j}, {device: terms.compute_j})
-    node, link, payload = scenario.nodes[terms.node], scenario.links[terms.link], scenario.payload
+    node, link = scenario.nodes[terms.node], scenario.links[terms.link]
+    least_kb, most_kb = (terms.crossing_kb(kb) for kb in (scenario.payload.low_kb, scenario.payload.high_kb))
     low, high = {}, {}
 
     def add(zone: str, least: float, most: float) -> None:
@@ -52,11 +53,11 @@ def _joules(scenario: Scenario, terms: Terms, world: World, account: Account) ->
 
     radio = _radio_j(scenario, terms)
     idle = _server_idle_j(scenario, terms) if account == "attributional" else 0.0
-    add(device, *radio)
+    add(device, terms.compute_j + radio[0], terms.compute_j + radio[1])
     alone, full = (terms.shared_j / batch + terms.own_j for batch in (1, terms.max_batch))
     add(world.root[node.zone], min(alone, full), max(alone, full) + idle)
     per_kb = terms.network_j_per_kb
-    add("network " + world.root[link.network_zone], payload.low_kb * per_kb, payload.high_kb * per_kb)
+    add("network " + world.root[link.network_zone], least_kb * per_kb, most_kb * per_kb)
     return _Joules(low, high)
 
 
@@ -69,8 +70,8 @@ def _radio_j(scenario: Scenario, terms: Terms) -> tuple[float, float]:
         return 0.0, np.inf
     rates = [p.rate_mbps for p in link.source.phases]
     shortest_ms, longest_ms = (
-        payload.low_kb * BITS_PER_BYTE / max(rates),
-        payload.high_kb * BITS_PER_BYTE / min(rates),
+        terms.crossing_kb(payload.low_kb) * BITS_PER_BYTE / max(rates),
+        terms.crossing_kb(payload.high_kb) * BITS_PER_BYTE / min(rates),
     )
     most = (longest_ms * terms.transmit_w + terms.tail_ms * terms.tail_w) / MS_PER_S
     return shortest_ms * terms.transmit_w / MS_PER_S, most if link.transfer.model == "empirical" else np.inf
@@ -91,7 +92,10 @@ def _excess(
 ) -> float:
     """Largest carbon of the one less the other's at the worst intensities for it (g/kWh x J)."""
     same_network = best.remote and other.remote and best.link == other.link
-    per_kb_equal = best.network_j_per_kb == other.network_j_per_kb
+    per_kb_equal = (best.network_j_per_kb, best.activation_kb) == (
+        other.network_j_per_kb,
+        other.activation_kb,
+    )
     need: dict[str, float] = {}
     for joules, sign in ((mine.high, 1.0), (theirs.low, -1.0)):
         for name, value in joules.items():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..envs.schema import ClosedLoop, PhasedLink, Placement, Scenario
+from ..envs.schema import ClosedLoop, PhasedLink, Scenario, Service
 from ..envs.service import quantile_table
 from ..envs.units import BITS_PER_BYTE
 from .breakeven_costs import Account, Radio, Setting, Terms, carbon_mg, node_curve
@@ -115,19 +115,21 @@ def least_latency(scenario: Scenario, terms: list[Terms], world: World) -> F64:
     rng = np.random.Generator(np.random.SFC64([SEED, 1]))
     rows = []
     for t, placement in zip(terms, scenario.placements, strict=True):
-        served = _service_draw(placement, rng, world.payload_kb.size)
+        served = _service_draw(placement.service, rng, world.payload_kb.size)
         if t.remote:
             link, node = world.links[t.link], world.nodes[t.node]
-            sending = world.payload_kb * BITS_PER_BYTE / link.rate_mbps
+            sending = t.crossing_kb(world.payload_kb) * BITS_PER_BYTE / link.rate_mbps
             served = served * (1.0 + t.batch_share * (node.batch - 1.0)) + node.wait_ms
             served = served + round_trip_draw(scenario, world, t.link, rng)
             served = served + link.stall_ms + sending + t.extra_rtt_ms
+        if placement.split is not None:
+            served = served + _service_draw(placement.split.service, rng, world.payload_kb.size)
         rows.append(served)
     return np.stack(rows)
 
 
-def _service_draw(placement: Placement, rng: np.random.Generator, count: int) -> F64:
-    table = quantile_table(placement.service)
+def _service_draw(service: Service, rng: np.random.Generator, count: int) -> F64:
+    table = quantile_table(service)
     return table[rng.integers(0, table.size, count)]
 
 

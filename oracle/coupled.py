@@ -26,6 +26,7 @@ I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 COUPLED = "oracle-coupled"
 CLOSED = "in a closed loop a plan moves its own clock, so the bound takes every request at its best moment"
+SPLIT = "a split request reaches its link when the device lets it, so the bound takes every request without queues"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def solve_coupled(
         plans[:, b] = best.plan
         if progress is not None:
             progress(1)
-    note = CLOSED if isinstance(scenario.arrivals, ClosedLoop) else ""
+    split = any(p.split is not None for p in scenario.placements)
+    note = CLOSED if isinstance(scenario.arrivals, ClosedLoop) else SPLIT if split else ""
     return result_of(COUPLED, scenario, tape, plans, bound, time.perf_counter() - began, note)
 
 
@@ -135,6 +137,10 @@ def _solve_one(scenario: Scenario, tape: Tape, episode: int, best: Best, effort:
     given = best.offer(plans)
     splice(best, plans, given, effort.points)
     improve(best, effort.swaps)
+    if any(
+        p.split is not None for p in scenario.placements
+    ):  # the relaxation leads the search, but bounds nothing
+        return anywhen_bound(scenario, tape, episode, relaxed.requests)
     plain = separate_bound(relaxed, scenario.slo.quantile)
     bound = max(plain, values.total_mg, *(v.total_mg for _, v in led_by))
     return certified(bound, relaxed)
