@@ -71,9 +71,8 @@ NODE = _record(
 # One per request on its way to a node: what `sending` found out. ``entry`` is what to look up next: the transfer
 # table's further round trips and next state, then the node history's wait and batch.
 SENDING = _record(
-    "payload_kb extra_rtts next_state device_wait_ms head_ms ready_ms sent_ms link_wait_ms upload_ms rtt_ms recovery_ms "
-    "radio_j network_j "
-    "network_mg tail_until_ms arrival_ms wait_ms batch",
+    "payload_kb extra_rtts next_state device_wait_ms head_ms ready_ms sent_ms link_wait_ms upload_ms rtt_ms "
+    "recovery_ms radio_j network_j network_mg tail_until_ms arrival_ms wait_ms batch",
     "noise connection level tick entry episode in_gap",
 )
 
@@ -81,8 +80,8 @@ SENDING = _record(
 OUTCOME = _record(
     "issued_ms device_wait_ms head_ms link_wait_ms upload_ms rtt_ms recovery_ms node_wait_ms service_ms latency_ms "
     "compute_energy_j radio_energy_j network_energy_j server_energy_j device_idle_energy_j server_idle_energy_j "
-    "energy_j_marginal energy_j_attributional carbon_mg_marginal carbon_mg_attributional energy_j carbon_mg accuracy_miou "
-    "reward_carbon reward_slo_miss reward_latency_excess reward_accuracy reward",
+    "energy_j_marginal energy_j_attributional carbon_mg_marginal carbon_mg_attributional energy_j carbon_mg "
+    "accuracy_miou reward_carbon reward_slo_miss reward_latency_excess reward_accuracy reward",
     "placement missed",
 )
 

@@ -90,7 +90,7 @@ def send(site: Any, p: Any, e: Any, b: int, links: Any, nodes: Any, floats: Any,
             connection = int(s.next_state)
         sending = upload + recovery
         if link.gap_until_ms > now:
-            # While the device computes the part of a split request, the link is idle: who is through by then goes first.
+            # While the device computes the part of a split request the link is idle: who is through by then goes first.
             early = max(now, link.gap_from_ms, blocked)
             if early < start and early + sending <= link.gap_until_ms:
                 start, s.in_gap = early, 1
