@@ -30,9 +30,16 @@ RANDOM = settings(max_examples=15, deadline=None, suppress_health_check=list(Hea
 
 
 def site(
-    rng: np.random.Generator, requests: int, arrivals: dict | None = None, quantile: float = 0.9
+    rng: np.random.Generator,
+    requests: int,
+    arrivals: dict | None = None,
+    quantile: float = 0.9,
+    split_share: float = 0.0,
 ) -> Scenario:
-    """A random site with one to three nodes on one or two links, with and without every switchable part."""
+    """A random site with one to three nodes on one or two links, with and without every switchable part.
+
+    ``split_share`` of the nodes also take the rest of a split model.
+    """
     pick = lambda *values: values[rng.integers(len(values))]  # noqa: E731
     data = load_scenario("metro").model_dump(mode="json", by_alias=True)
     slow = {
@@ -64,6 +71,10 @@ def site(
         placement = {"name": f"p{i}", "node": f"n{i}", "model": "m", "accuracy_miou": 70, "service": service,
                      "active_energy_j": rng.uniform(2, 12)}  # fmt: skip
         placements.append(placement | ({"batched_energy_j": 1.3} if batching else {}))
+        if rng.random() < split_share:
+            split = {"cut": "c", "active_energy_j": rng.uniform(0, 4), "activation_kb": rng.uniform(2, 90),
+                     "service": {"distribution": "lognormal", "p50_ms": rng.uniform(5, 60), "p95_ms": 70}}  # fmt: skip
+            placements.append({**placements[-1], "name": f"p{i}-c", "split": split})
     transfer = pick({"model": "tcp", "congestion_control": "bbr", "jitter": "normal"},
                     {"model": "tcp", "congestion_control": "cubic", "jitter": "normal"},
                     {"model": "empirical", "jitter": "normal"})  # fmt: skip
@@ -128,7 +139,7 @@ def test_no_plan_falls_below_the_priced_bound_whatever_the_prices(seed):
 @given(seed=st.integers(0, 10**6))
 def test_equals_brute_force_on_tiny_episodes(seed):
     rng = np.random.default_rng(seed)
-    scenario = site(rng, requests=4, quantile=float(rng.choice([0.5, 0.7, 0.95])))
+    scenario = site(rng, requests=4, quantile=float(rng.choice([0.5, 0.7, 0.95])), split_share=0.3)
     tape = tapes_for(scenario, [seed, seed + 1])
     exact = solve_coupled(scenario, tape)
     for b in range(2):
@@ -150,7 +161,9 @@ def test_search_and_bound_enclose_the_optimum_of_tiny_episodes(seed):
     """The general method on episodes that brute force can solve: bound <= optimum <= plan, for both kinds of clock."""
     rng = np.random.default_rng(seed)
     closed = {"kind": "closed_loop"} if rng.random() < 0.4 else None
-    scenario = site(rng, requests=5, quantile=float(rng.choice([0.5, 0.95])), arrivals=closed)
+    scenario = site(
+        rng, requests=5, quantile=float(rng.choice([0.5, 0.95])), arrivals=closed, split_share=0.3
+    )
     tape = tapes_for(scenario, [seed])
     given = play_every_plan(scenario, tape, 0)[1]
     keeps = given.misses <= given.allowed
@@ -168,7 +181,7 @@ def test_search_and_bound_enclose_the_optimum_of_tiny_episodes(seed):
 def test_never_worse_than_any_policy_and_bound_below_all(seed):
     rng = np.random.default_rng(seed)
     closed = {"kind": "closed_loop"} if rng.random() < 0.3 else None
-    scenario = site(rng, requests=40, arrivals=closed)
+    scenario = site(rng, requests=40, arrivals=closed, split_share=0.4)
     seeds = [seed, seed + 1]
     tape = tapes_for(scenario, seeds)
     names = [*default_policies(scenario), *ORACLES[:3]]

@@ -249,7 +249,7 @@ def test_preview_is_what_placing_gives_and_changes_nothing(metro):
 
 @st.composite
 def scenarios(draw):
-    """Random valid sites: one to three servers, with and without every switchable part."""
+    """Random valid sites: one to three servers, with and without every switchable part and split placements."""
     number = lambda low, high: draw(st.floats(low, high, allow_nan=False))  # noqa: E731
     tcp = draw(st.booleans())
     transfer = (
@@ -289,6 +289,12 @@ def scenarios(draw):
             "active_energy_j": 9,
         }  # fmt: skip
         placements.append(placement | ({"batched_energy_j": 2} if batching else {}))
+        if draw(st.booleans()):
+            split = {
+                "cut": "c", "service": {"distribution": "exponential", "mean_ms": 1 + number(0, 60)},
+                "active_energy_j": number(0, 5), "activation_kb": 1 + number(0, 300),
+            }  # fmt: skip
+            placements.append({**placements[-1], "name": f"p{i}-c", "split": split})
     arrivals = draw(
         st.sampled_from(
             [

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ import numpy.typing as npt
 from ...envs.next_request import advance
 from ...envs.records import EPISODE, SITE
 from ...envs.request_features import request_features
-from ...envs.schema import Scenario
+from ...envs.schema import Scenario, Split
+from ...envs.service import mean_ms
 from ...envs.site_record import site_record
 from ..probes.loop import ProbeSnapshot
 from ..site_file import NodeLevels
@@ -29,7 +31,17 @@ from .throttle import MeasuredThrottle, Throttle
 from .view import UNKNOWN, Doubts, SecondView, ViewMaker, ZoneReading
 
 _multiply, _maximum, _minimum = np.multiply, np.maximum, np.minimum
-_PLACE = np.dtype([("remote", "u4"), ("link", "u4")])
+_PLACE = np.dtype(
+    [("remote", "u4"), ("link", "u4"), ("split", "u4"), ("head_ms", "f8"), ("activation_kb", "f8")]
+)
+
+
+def _place(split: Split | None, link: int | None) -> Any:
+    """What `request_features` reads of a placement."""
+    head_ms, activation_kb = (0.0, 0.0) if split is None else (mean_ms(split.service), split.activation_kb)
+    return plain_record(
+        _PLACE, np.array((link is not None, link or 0, split is not None, head_ms, activation_kb), _PLACE)
+    )
 
 
 @dataclass(frozen=True)
@@ -86,9 +98,7 @@ class Observer:
         """The simulator's functions, made for this site and its records."""
         own, site, e = self._attempts, self._site, self._episode
         state = {"e": e, "links": own.links, "nodes": own.node_list}
-        placements = [
-            plain_record(_PLACE, np.array((link is not None, link or 0), _PLACE)) for link in own.link_of
-        ]
+        placements = [_place(p.split, link) for p, link in zip(scenario.placements, own.link_of, strict=True)]
         self._raw = [0.0] * (len(self.table) - site.features)
         self._write = specialised(
             request_features, {"site": site, "placements": placements, "f": 0}, state | {"vector": self._raw}
