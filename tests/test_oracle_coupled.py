@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from carbonpilot.agents.metrics import episode_metrics
@@ -17,7 +17,7 @@ from carbonpilot.oracle import coupled
 from carbonpilot.oracle.anywhen import anywhen_bound
 from carbonpilot.oracle.coupled import Effort, solve_coupled
 from carbonpilot.oracle.dual import Climb, Prices, climb, evaluate, first_prices
-from carbonpilot.oracle.exhaustive import every_plan, play_every_plan
+from carbonpilot.oracle.exhaustive import every_plan, plan_count, play_every_plan
 from carbonpilot.oracle.relaxation import relax, requests_played
 from carbonpilot.oracle.replay import columns_of, replay, tapes_for
 from carbonpilot.oracle.separate import separate_bound
@@ -140,6 +140,7 @@ def test_no_plan_falls_below_the_priced_bound_whatever_the_prices(seed):
 def test_equals_brute_force_on_tiny_episodes(seed):
     rng = np.random.default_rng(seed)
     scenario = site(rng, requests=4, quantile=float(rng.choice([0.5, 0.7, 0.95])), split_share=0.3)
+    assume(plan_count(scenario) <= coupled.MOST_PLANS)
     tape = tapes_for(scenario, [seed, seed + 1])
     exact = solve_coupled(scenario, tape)
     for b in range(2):
