@@ -39,13 +39,18 @@ def commit() -> str:
     return revision + ("-dirty" if _git(root, "status", "--porcelain") else "")
 
 
+_PROGRAM, _MODULE = "carbonpilot", "cli.py"
+
+
 def command_line() -> str:
     """The command as typed, its program without the folder, and paths below the working folder relative to it.
 
-    It is to be repeated elsewhere, so where the working folder lies is nobody's business.
+    It is to be repeated elsewhere, so where the working folder lies is nobody's business, nor that the program was
+    called as a module.
     """
-    here = f"{Path.cwd()}/"
-    return shlex.join([Path(sys.argv[0]).name, *(word.removeprefix(here) for word in sys.argv[1:])])
+    here, program = f"{Path.cwd()}/", Path(sys.argv[0]).name
+    called = _PROGRAM if program == _MODULE else program
+    return shlex.join([called, *(word.removeprefix(here) for word in sys.argv[1:])])
 
 
 def session(steps: int, target: int) -> dict[str, Any]:
