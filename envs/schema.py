@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .errors import nearest
 from .schema_base import LOCAL, Fraction, NonNegative, Percent, Positive, Strict, check_order
@@ -125,15 +125,25 @@ class Payload(Strict):
 
 
 class Telemetry(Strict):
-    """What the device may observe, how late and how noisy."""
+    """What the device may observe, how late and how noisy. The simulator's telemetry has one row a second."""
 
-    probe_interval_s: Positive
+    probe_interval_s: Annotated[float, Field(json_schema_extra={"minimum": 1, "multipleOf": 1})]
     rtt_noise_fraction: NonNegative
     uplink_noise_fraction: NonNegative
     load_delay_low_s: NonNegative
     load_delay_high_s: NonNegative
     load_noise: NonNegative
     feed_delay_h: NonNegative  # the grid feed shows the value of that long ago
+
+    @field_validator("probe_interval_s")
+    @classmethod
+    def _whole_seconds(cls, value: float) -> float:
+        """Refuse what would be simulated as another interval than it says."""
+        if not (value >= 1 and value.is_integer()):
+            raise ValueError(
+                f"must be a whole number of seconds, at least 1 (telemetry is simulated second by second), got {value}"
+            )
+        return value
 
     @model_validator(mode="after")
     def _order(self) -> Telemetry:

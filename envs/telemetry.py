@@ -101,7 +101,7 @@ def _probe_link(name: str, link: LinkRows, scenario: Scenario, stream: Stream) -
     probed = world.rtt_ms * np.maximum(1 + np.float32(spec.rtt_noise_fraction) * noise[0], np.float32(0.2))
     probed += world.jitter_ms * np.abs(noise[1])
     rate = link.rate_mbps * np.exp(np.float32(spec.uplink_noise_fraction) * noise[2])
-    every = max(1, round(spec.probe_interval_s)) if scenario.world_clock == "time" else 1
+    every = int(spec.probe_interval_s) if scenario.world_clock == "time" else 1
     out = np.empty((6, count, batch), np.float32)
     _follow(probed, rate, world.blocked, np.ascontiguousarray(world.loss), every, out)
     return {

@@ -42,7 +42,6 @@ def scenario(tiny, slo_ms=600, server_ms=20):
     changes = {
         "slo": {"latency_ms": slo_ms, "quantile": 0.95},
         "placements": [{**LOCAL, "service": BELIEVED}, edge],
-        "telemetry": {"probe_interval_s": 0.5},
     }
     return merge(merge(tiny, QUICK), changes)
 

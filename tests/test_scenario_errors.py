@@ -66,6 +66,10 @@ def refusal(content: dict) -> str:
         ("nodes.edge.link", "uplnk", "nodes.edge.link: 'uplnk' is not defined. Did you mean 'uplink'?"),
         ("placements.1.service.mean_ms", -1, "placements.1.service.mean_ms: must be > 0, got -1"),
         ("placements.1.batched_energy_j", None, "placements.1.batched_energy_j is needed"),
+        ("telemetry.probe_interval_s", 0.5, "telemetry.probe_interval_s: must be a whole number of seconds"),
+        ("telemetry.probe_interval_s", 1.5, "telemetry.probe_interval_s: must be a whole number of seconds"),
+        ("telemetry.probe_interval_s", math.inf, "telemetry.probe_interval_s: must be"),
+        ("telemetry.probe_interval_s", math.nan, "telemetry.probe_interval_s: must be"),
     ],
 )
 def test_wrong_value(tiny, path, value, message):
