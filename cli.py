@@ -26,6 +26,7 @@ from .oracle import commands as oracle_commands
 from .real.calibrate.command import calibrate
 from .real.doctor.command import doctor
 from .real.run_command import run
+from .real.segments.commands import segments_app
 from .real.testbed.commands import testbed_app
 from .real.verify.command import verify_command
 
@@ -56,6 +57,7 @@ reproduce_app.command("ng")(reproduce_commands.ng)
 app.add_typer(risk_app, name="risk")
 app.add_typer(sweep_app, name="sweep")
 app.add_typer(model_commands.models_app, name="models")
+app.add_typer(segments_app, name="segments")
 app.add_typer(traces_app, name="traces", help="Check and summarise trace files, fit the generators to them.")
 app.add_typer(
     testbed_app,

@@ -57,6 +57,9 @@ FOR_DEVICE = {
     "agents.compatibility",
     "agents.shipped",
     "agents.dial_knowledge",
+    "agents.partition",
+    "agents.partition.cuts",
+    "agents.partition.graph",
     "agents.shield_guards",
     "agents.shield_settings",
     "agents.shield_sight",
@@ -64,7 +67,7 @@ FOR_DEVICE = {
     "agents.host_tracker",  # of a whole machine, for cross-checks; loads codecarbon when it is used
 }
 # Code that Triton's Python backend runs, in an environment of its own.
-IN_SERVER = "real.testbed.repository.model_"
+IN_SERVER = ("real.testbed.repository.model_", "real.segments.model_")
 
 
 @dataclass(frozen=True)
