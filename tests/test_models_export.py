@@ -17,13 +17,12 @@ import pytest
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="needs the extra [models]")
-SegformerForSemanticSegmentation = pytest.importorskip(
-    "transformers", reason="needs the extra [models]"
-).SegformerForSemanticSegmentation
+pytest.importorskip("transformers", reason="needs the extra [models]")
 
 from carbonpilot.agents import model_commands  # noqa: E402
 from carbonpilot.agents.segformer import export as exporter  # noqa: E402
 from carbonpilot.agents.segformer.agreement import Agreement  # noqa: E402
+from carbonpilot.agents.segformer.network import SegformerForSemanticSegmentation  # noqa: E402
 from carbonpilot.agents.segformer.variants import CLASSES, VARIANTS  # noqa: E402
 from carbonpilot.agents.segformer.weights import _config, load_weights, random_weights  # noqa: E402
 from carbonpilot.envs.errors import CarbonPilotError, InputError, MissingExtraError  # noqa: E402
@@ -236,6 +235,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from huggingface_hub import constants
+from carbonpilot.agents.segformer.network import SegformerForSemanticSegmentation  # noqa: E402
 from carbonpilot.agents.segformer.variants import VARIANTS
 from carbonpilot.agents.segformer.weights import load_weights, random_weights
 from carbonpilot.envs.errors import InputError
@@ -309,7 +309,7 @@ def test_calls_that_cannot_be(tmp_path, arguments, said):
 def test_without_the_extra_it_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'carbonpilot\[models\]'"):
-        model_commands.export(model_commands.ModelSize.b0, tmp_path / "x.onnx", random=1)
+        model_commands.export(model_commands.ModelName.b0, tmp_path / "x.onnx", random=1)
 
 
 def test_half_precision_is_smaller_and_close(exported, tmp_path):

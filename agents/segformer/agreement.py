@@ -8,10 +8,9 @@ import numpy as np
 import onnxruntime
 import torch
 
+from ..model_export import IMAGES, sample_images
 from .graph import SegmentationGraph
 
-IMAGES = 4
-SEED = 0
 # Largest difference of a logit as a share of the logits' standard deviation, and smallest share of equal pixels.
 # Seen with random weights, where classes tie often: 4e-6 and 0.99997 in fp32, 5e-3 and 0.999 in fp16.
 LIMITS = {"fp32": (1e-3, 0.999), "fp16": (0.05, 0.99)}
@@ -60,7 +59,7 @@ def compare(graph: SegmentationGraph, onnx_file: bytes, size: tuple[int, int], p
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
     worst, deviation, equal = 0.0, 0.0, 0.0
-    for image in _images(size):
+    for image in sample_images(size):
         with torch.inference_mode():
             logits, mask = (t.numpy() for t in graph(torch.from_numpy(image)))
         got_logits, got_mask = session.run(None, {session.get_inputs()[0].name: image})
@@ -68,12 +67,3 @@ def compare(graph: SegmentationGraph, onnx_file: bytes, size: tuple[int, int], p
         deviation += float(logits.std()) / IMAGES
         equal += float((got_mask == mask).mean()) / IMAGES
     return Agreement(worst, deviation, equal, precision)
-
-
-def _images(size: tuple[int, int]) -> list[np.ndarray]:
-    """Noise, whose every pixel differs, and smooth fields, which look more like what a camera sees."""
-    rng = np.random.default_rng(SEED)
-    height, width = size
-    noise = [rng.integers(0, 256, (1, height, width, 3), dtype=np.uint8) for _ in range(IMAGES // 2)]
-    coarse = [rng.integers(0, 256, (1, height // 32, width // 32, 3), dtype=np.uint8) for _ in noise]
-    return noise + [image.repeat(32, axis=1).repeat(32, axis=2) for image in coarse]

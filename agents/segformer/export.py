@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +12,13 @@ import torch
 from ... import __version__
 from ...envs.errors import CarbonPilotError, InputError
 from ...envs.files import atomic_write_bytes, check_output_file
-from ...envs.model_card import INPUT, METADATA_KEY, OUTPUT, ModelCard
+from ...envs.model_card import OUTPUT, ModelCard
+from ..model_export import EXPORTER, finished, traced
 from .agreement import Agreement, compare
 from .graph import SegmentationGraph
 from .variants import CLASSES, VARIANTS, Variant
 from .weights import Weights, load_weights, random_weights
 
-# 20 is the first with Gelu as one operation. onnxruntime 1.17 and newer have it.
-OPSET = 20
 STRIDE = 32  # of SegFormer's last stage
 
 
@@ -87,7 +84,7 @@ def export_segformer(
             "those that are known to work."
         )
     card = _card(variant, loaded, (height, width), precision, dynamic_batch)
-    data = _finished(exported, card)
+    data = finished(exported, OUTPUT, card.to_json())
     atomic_write_bytes(path, data)
     return ExportedModel(path, card, agreement, len(data))
 
@@ -108,7 +105,7 @@ def _card(
             "weights_sha256": loaded.sha256,
             "miou_pct": loaded.miou_pct,
             "miou_source": loaded.miou_source,
-            "exporter": f"torch {torch.__version__}, opset {OPSET}",
+            "exporter": EXPORTER,
             "carbonpilot_version": __version__,
         }
     )
@@ -120,49 +117,4 @@ def _onnx_graph(
     """The graph as ONNX, with both outputs."""
     if precision == "fp16":
         graph = SegmentationGraph(copy.deepcopy(graph.model), torch.float16).eval()
-    # The tracer takes a dimension of 1 for a constant.
-    example = torch.zeros((2 if dynamic_batch else 1, *size, 3), dtype=torch.uint8)
-    batch = ({0: torch.export.Dim("batch", min=1, max=64)},) if dynamic_batch else None
-    with _quiet():
-        program = torch.onnx.export(
-            graph,
-            (example,),
-            input_names=[INPUT],
-            output_names=["LOGITS", OUTPUT],
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=batch,
-            verbose=False,
-        )
-    assert program is not None  # always with dynamo
-    return program.model_proto
-
-
-class _quiet:  # noqa: N801
-    """Keep the exporter's deprecation notices and its list of missing vision operators from the user."""
-
-    def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.simplefilter("ignore")
-        self._logger = logging.getLogger("torch.onnx")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *error: object) -> None:
-        self._logger.setLevel(self._level)
-        self._warnings.__exit__(*error)  # type: ignore[arg-type]
-
-
-def _finished(model: onnx.ModelProto, card: ModelCard) -> bytes:
-    """The file as it is shipped: the mask only, with its card, without traces of the machine that made it."""
-    mask = next(output for output in model.graph.output if output.name == OUTPUT)
-    del model.graph.output[:]
-    for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, mask):
-        del part.metadata_props[:]  # the exporter notes stack traces here
-        part.doc_string = ""
-    model.graph.output.append(mask)
-    del model.graph.metadata_props[:], model.graph.value_info[:], model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    onnx.checker.check_model(model)
-    return model.SerializeToString(deterministic=True)
+    return traced(graph, size, ["LOGITS", OUTPUT], dynamic_batch)

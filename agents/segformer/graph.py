@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import SegformerForSemanticSegmentation
 
+from .network import SegformerForSemanticSegmentation
 from .variants import DEVIATION, MEAN
 
 

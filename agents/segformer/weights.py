@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from ...envs.errors import InputError
+from ..model_export import weights_sha256
 from .hub import CONFIG_FILE, WEIGHT_FILES, fetch_weights, first_line
+from .network import SegformerConfig, SegformerForSemanticSegmentation
 from .variants import CLASSES, MIOU_SOURCE, Variant
 
 
@@ -33,11 +33,7 @@ class Weights:
     @property
     def sha256(self) -> str:
         """Over names, types, shapes and values: the same weights in another file have the same."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return weights_sha256(self.model)
 
 
 def random_weights(variant: Variant, seed: int) -> Weights:

@@ -36,12 +36,14 @@ EXTRAS = {
     },
     "video": {"cv2": "opencv-python-headless"},
     "models": {"transformers": "transformers", "onnx": "onnx"},
+    "zoo": {"timm": "timm", "onnx": "onnx"},
 }
 _USE = {
     "device": "run, calibrate",
     "train": "train, and benchmark of trained agents",
     "video": "frames of a video or camera",
-    "models": "carbonpilot models export",
+    "models": "carbonpilot models export of SegFormer, carbonpilot segments write",
+    "zoo": "carbonpilot models export of classifiers",
 }
 
 

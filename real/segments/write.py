@@ -13,11 +13,12 @@ from ...agents.partition.cuts import Cut, find_cut, need_cuts
 from ...agents.partition.graph import Graph, read_graph
 from ...envs.errors import CarbonPilotError, InputError
 from ...envs.files import atomic_directory, write_json
+from ...envs.model_card import METADATA_KEY, card_model
 from ..site_file import file_sha256
 from .compare import Comparison, Whole, compare, tolerance
 from .extract import Parts, extract
 from .manifest import MANIFEST, SCHEMA, SegmentManifest, WholeModel
-from .repository import DEFAULT_SERVING, REPOSITORY, TAIL, Serving, Tail, mask_card, write_tail
+from .repository import DEFAULT_SERVING, REPOSITORY, TAIL, Serving, Tail, write_tail
 from .wire import WIRES, WireError
 
 Report = Callable[[str, int, int], None]
@@ -161,6 +162,5 @@ def _write_segment(
 
 def model_name(graph: Graph) -> str:
     """By the file's card, else by the file's name."""
-    card = mask_card(graph)
-    text = graph.path.stem if card is None else card.model
+    text = card_model(graph.metadata.get(METADATA_KEY), str(graph.path)) or graph.path.stem
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "model"
