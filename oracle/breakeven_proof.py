@@ -45,7 +45,7 @@ def _joules(scenario: Scenario, terms: Terms, world: World, account: Account) ->
     if not terms.remote:
         return _Joules({device: terms.compute_j}, {device: terms.compute_j})
     node, link = scenario.nodes[terms.node], scenario.links[terms.link]
-    least_kb, most_kb = (terms.crossing_kb(kb) for kb in (scenario.payload.low_kb, scenario.payload.high_kb))
+    least_kb, most_kb = _crossing_kb(scenario, terms)
     low, high = {}, {}
 
     def add(zone: str, least: float, most: float) -> None:
@@ -61,17 +61,23 @@ def _joules(scenario: Scenario, terms: Terms, world: World, account: Account) ->
     return _Joules(low, high)
 
 
+def _crossing_kb(scenario: Scenario, terms: Terms) -> tuple[float, float]:
+    """Least and most that a request puts on the link, kB."""
+    payload = scenario.payload
+    return float(terms.crossing_kb(payload.low_kb)), float(terms.crossing_kb(payload.high_kb))
+
+
 def _radio_j(scenario: Scenario, terms: Terms) -> tuple[float, float]:
     """Least and largest radio energy of an offload; without a limit where loss can prolong the sending."""
     if not terms.transmit_w and not terms.tail_w:
         return 0.0, 0.0
-    link, payload = scenario.links[terms.link], scenario.payload
+    link, (least_kb, most_kb) = scenario.links[terms.link], _crossing_kb(scenario, terms)
     if not isinstance(link.source, PhasedLink):
         return 0.0, np.inf
     rates = [p.rate_mbps for p in link.source.phases]
     shortest_ms, longest_ms = (
-        terms.crossing_kb(payload.low_kb) * BITS_PER_BYTE / max(rates),
-        terms.crossing_kb(payload.high_kb) * BITS_PER_BYTE / min(rates),
+        least_kb * BITS_PER_BYTE / max(rates),
+        most_kb * BITS_PER_BYTE / min(rates),
     )
     most = (longest_ms * terms.transmit_w + terms.tail_ms * terms.tail_w) / MS_PER_S
     return shortest_ms * terms.transmit_w / MS_PER_S, most if link.transfer.model == "empirical" else np.inf

@@ -103,7 +103,7 @@ def _compared(graph: ClassifierGraph, exported: onnx.ModelProto, side: int) -> t
     with torch.inference_mode():
         wanted = np.concatenate([graph(torch.from_numpy(image)).numpy() for image in images])
     got = np.concatenate(
-        [session.run([LOGITS], {session.get_inputs()[0].name: image})[0] for image in images]
+        [np.asarray(session.run([LOGITS], {session.get_inputs()[0].name: image})[0]) for image in images]
     )
     return float(np.abs(got - wanted).max()), float(wanted.std())
 
