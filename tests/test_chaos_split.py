@@ -46,7 +46,6 @@ class SplitTritonLab(Lab):
                 # Room for a busy test machine, and a link that is believed to be as near as loopback is.
                 "slo": {"latency_ms": 600, "quantile": 0.95},
                 "placements": [{**local, "service": BELIEVED}, edge, place],
-                "telemetry": {"probe_interval_s": 0.5},
                 "nodes": {"edge": {"background": None}},
             },
         )
