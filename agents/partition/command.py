@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,6 +92,7 @@ def partition(
     """
     from ...envs.console import table_console
     from ...envs.files import atomic_write_text, check_output_file, write_json
+    from ..provenance import command_line
     from .cuts import need_cuts
     from .graph import read_graph
     from .tables import WIDTH, cut_table, plan_table
@@ -128,7 +128,7 @@ def partition(
         if why:
             typer.echo(f"- {node} cannot run {why}")
     if json_file is not None:
-        write_json(json_file, as_json(result, ["carbonpilot", *sys.argv[1:]], _sha256(model)))
+        write_json(json_file, as_json(result, command_line(), _sha256(model)))
         typer.echo(f"wrote {json_file}")
     if plot is not None:
         from .plot import write_plot

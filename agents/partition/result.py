@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +119,7 @@ def words(problem: Problem, plan: Plan) -> str:
     return ", ".join(said) + f", then {problem.nodes[parts[-1].node]}"
 
 
-def as_json(result: Partition, command: Sequence[str], model_sha256: str) -> dict[str, Any]:
+def as_json(result: Partition, command: str, model_sha256: str) -> dict[str, Any]:
     """The result for programs."""
     problem = result.problem
     shares = result.costs.of_blocks([*(cut.after for cut in result.cuts), len(result.graph.operations) - 1])
@@ -128,7 +127,7 @@ def as_json(result: Partition, command: Sequence[str], model_sha256: str) -> dic
     return {
         "schema": SCHEMA,
         "carbonpilot_version": __version__,
-        "command": list(command),
+        "command": command,
         "model": {
             "file": result.graph.path.name,
             "sha256": model_sha256,
