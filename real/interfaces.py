@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,8 @@ class Answer:
         sent_bytes, received_bytes: payload on the wire; 0 locally.
         server: version and name of the model that answered.
         queued_ms: waiting until the executor was free (the device computes one frame at a time), before all of this.
+        head_queued_ms, head_ms: of a split model: waiting until the device was free, and computing the start there,
+            before everything else; 0 for whole models.
     """
 
     mask: Mask
@@ -78,6 +80,8 @@ class Answer:
     server: str = ""
     notes: tuple[str, ...] = field(default=())
     queued_ms: float = 0.0
+    head_queued_ms: float = 0.0
+    head_ms: float = 0.0
 
 
 class Executor(Protocol):
@@ -117,4 +121,48 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; harmless when called twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the device has computed of a split model.
+
+    Attributes:
+        parts: the activation as it travels, by name of the input.
+        queued_ms: waiting until the device was free.
+        head_ms: pixels to activation.
+    """
+
+    parts: tuple[tuple[str, npt.NDArray[Any]], ...]
+    queued_ms: float
+    head_ms: float
+
+    @property
+    def sent_bytes(self) -> int:
+        """Payload on the wire."""
+        return sum(values.nbytes for _, values in self.parts)
+
+
+@runtime_checkable
+class HeadAndTail(Executor, Protocol):
+    """Executes a split model: its start (the head) on the device, the rest (the tail) on a server.
+
+    `execute` does both, one after the other; who shares the device among frames asks for one at a time.
+    """
+
+    async def head(self, frame: Frame, timeout_s: float | None) -> Head:
+        """Compute the start on the device; what has begun is finished even if it is given up.
+
+        Raises:
+            ExecutorError: no result; nothing was sent.
+        """
+        ...
+
+    async def tail(self, frame: Frame, head: Head, timeout_s: float | None) -> Answer:
+        """Send the activation and wait for the server's answer; the answer tells of the head as well.
+
+        Raises:
+            ExecutorError: no result, and why.
+        """
         ...

@@ -16,9 +16,10 @@ from typing import Any, ClassVar, Literal
 
 from ..envs.errors import InputError
 
-LOG_SCHEMA = "carbonpilot/log/2"
-# Read as well: in schema 1 a frame that could not be charged has zeros where there are nulls now.
-READ_SCHEMAS = ("carbonpilot/log/1", LOG_SCHEMA)
+LOG_SCHEMA = "carbonpilot/log/3"
+# Read as well: in schema 1 a frame that could not be charged has zeros where there are nulls now; attempts of 1 and 2
+# know no split models.
+READ_SCHEMAS = ("carbonpilot/log/1", "carbonpilot/log/2", LOG_SCHEMA)
 NOT_CHARGED = "unknown: the account failed"  # `FrameRecord.energy_basis` of such a frame
 Mode = Literal["shadow", "active"]
 
@@ -67,7 +68,10 @@ class Attempt:
         error: kind of failure (`interfaces.ErrorKind`), None if it answered.
         used: its answer is the frame's result.
         prepare_ms, execute_ms, finish_ms, sent_bytes, received_bytes: as in `interfaces.Answer`; None if it failed.
-        queued_ms: time it waited for the executor (the device computes one frame at a time).
+        queued_ms: time it waited for the executor (the device computes one frame at a time); of a split model only
+            between head and tail, for one of the remote calls at a time.
+        head_queued_ms, head_ms: of a split model: waiting for the device, and computing the head there, also if the
+            call failed afterwards; 0 for whole models. They come first: the terms add up to the call's time.
     """
 
     placement: str
@@ -81,6 +85,8 @@ class Attempt:
     sent_bytes: int | None
     received_bytes: int | None
     queued_ms: float
+    head_queued_ms: float = 0.0
+    head_ms: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +96,8 @@ class FrameRecord:
     Attributes:
         frame, image: number and name.
         issued_ms, issued_utc: when the frame was there.
-        payload_kb: what offloading it would send (of the placement wanted; of the site's largest if local).
+        payload_kb: what offloading it would send as a whole frame (of the placement wanted; of the site's largest if
+            that is the device or splits the model). What a split model's call sent is in its attempt.
         observation: the encoded vector (F,) that the policy saw; None where the frame never came to a decision.
         mask: allowed placements, as 0 and 1 in the order of `Header.placements`.
         wanted: placement that the policy chose; None where it was not asked or failed.

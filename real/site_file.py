@@ -15,12 +15,12 @@ from pydantic import Field, model_validator
 from ..envs.absence import always_absent, links_in_use, scenario_of_site, zones_in_use
 from ..envs.errors import nearest
 from ..envs.scenario import SITE_SCHEMA
-from ..envs.schema import LOCAL, Scenario
+from ..envs.schema import LOCAL, Placement, Scenario
 from ..envs.schema_base import Fraction, NonNegative, Positive, Strict
 from ..envs.strict_yaml import read_yaml
 from ..envs.validation import validated
 
-Encoding = Literal["jpeg", "uint8"]
+Encoding = Literal["jpeg", "uint8", "activation"]
 FeedName = Literal["electricity-maps", "gb-carbon-intensity", "watttime", "csv-replay", "country-default"]
 
 
@@ -52,17 +52,23 @@ class LocalModel(Strict):
 
 
 class RemoteModel(Strict):
-    """A model on a Triton server and how frames travel to it."""
+    """A model on a Triton server and how frames travel to it, or the rest of a split one and how its start is found."""
 
     model: str
     version: str = ""  # empty: the server's choice
     encoding: Encoding
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    segments: str | None = None  # folder of the split model's manifest, relative to the site file
+    cut: str | None = None  # which of its cuts; that of the scenario's placement
 
     @model_validator(mode="after")
-    def _quality(self) -> RemoteModel:
+    def _belonging(self) -> RemoteModel:
         if (self.encoding == "jpeg") != (self.jpeg_quality is not None):
             raise ValueError("jpeg_quality is needed with encoding jpeg and meaningless otherwise")
+        if (self.encoding == "activation") != (self.segments is not None and self.cut is not None) or (
+            self.segments is None
+        ) != (self.cut is None):
+            raise ValueError("segments and cut are needed with encoding activation and meaningless otherwise")
         return self
 
 
@@ -186,6 +192,9 @@ class SiteFile(Strict):
                     f"deployment.remote: '{p.name}' is on node '{p.node}', of which deployment.servers names no "
                     "server. Give the server, or leave all placements of the node out: it is absent then"
                 )
+        for p in s.placements:
+            if p.name in d.remote:
+                _same_cut(p, d.remote[p.name])
         remote = [p.name for p in s.placements if p.node != LOCAL]
         _same("deployment.remote", d.remote, remote, [p.name for p in s.placements if p.node in gone])
         _same("deployment.probes", d.probes, list(s.links), set(s.links) - set(links_in_use(s)))
@@ -203,6 +212,28 @@ class SiteFile(Strict):
     def absent(self) -> tuple[str, ...]:
         """Nodes of the scenario that this deployment leaves out: their placements are never used."""
         return always_absent(self.scenario)
+
+
+def _same_cut(p: Placement, model: RemoteModel) -> None:
+    """Refuse a deployment that splits a model otherwise than the scenario, or not at all."""
+    wanted = None if p.split is None else p.split.cut
+    if wanted == model.cut:
+        return
+    where = f"deployment.remote.{p.name}"
+    if wanted is None:
+        raise ValueError(
+            f"{where}: its model is split at '{model.cut}', and the scenario's placement is a whole model. Give "
+            f"encoding jpeg or uint8, or a base whose placement '{p.name}' has a split"
+        )
+    if model.cut is None:
+        raise ValueError(
+            f"{where}: the scenario splits this placement at '{wanted}': expected encoding activation, segments and "
+            f"cut, got encoding {model.encoding}. `carbonpilot segments write` makes the segments"
+        )
+    raise ValueError(
+        f"{where}.cut: the scenario splits this placement at '{wanted}', the deployment at '{model.cut}'. Give the "
+        "same cut in both"
+    )
 
 
 def _same(path: str, given: dict[str, Any], known: list[str], optional: Collection[str]) -> None:

@@ -181,7 +181,7 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_a_file_that_has_changed(tmp_path):
     message = refusal(executor(write_model(tmp_path), sha256="0" * 64))
     assert "has changed since the site was calibrated" in message
-    assert "the site file says 000000000000..." in message
+    assert "says 000000000000..." in message
 
 
 def test_a_file_that_is_no_model(tmp_path):

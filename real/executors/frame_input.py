@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..interfaces import ExecutorError, Frame, Image
 
 
@@ -16,6 +18,21 @@ def pixels(frame: Frame) -> Image:
             "model-error", f"Frame {frame.index} ({frame.name}) has no pixels: {frame.problem}."
         )
     return frame.rgb
+
+
+def model_input(frame: Frame, size: tuple[int, int]) -> Image:
+    """The frame as a model on the device takes it (1, H, W, 3) uint8.
+
+    Raises:
+        ExecutorError: it has no pixels, or is of another size.
+    """
+    rgb = pixels(frame)
+    if rgb.shape != (*size, 3) or rgb.dtype != np.uint8:
+        raise ExecutorError(
+            "model-error",
+            f"Frame {frame.index} is {rgb.shape} {rgb.dtype}, the model takes {(*size, 3)} uint8.",
+        )
+    return rgb[np.newaxis]
 
 
 def payload_bytes(frame: Frame) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,36 @@ from ...envs.errors import InputError, MissingExtraError
 from ...envs.model_card import INPUT, MASK_SCALE, METADATA_KEY, OUTPUT, ModelCard, read_model_card
 from ..interfaces import Answer, ExecutorError, Frame, Image, Mask
 from ..site_file import FrameSize, LocalModel, file_sha256
-from .frame_input import pixels
+from .device import Device
+from .frame_input import model_input
 from .local_session import Session, open_session
 from .worker import Worker
+
+
+@dataclass(frozen=True)
+class Mend:
+    """What to say of a model's file that is wrong: who names it, since when it must be the same, and what to do."""
+
+    named_by: str
+    since: str
+    missing: str
+    changed: str
+
+
+_MEND = Mend(
+    "the site file (deployment.local)",
+    "the site was calibrated",
+    "Copy it there, or make it with `carbonpilot models export`.",
+    "Put the old file back, or run `carbonpilot calibrate` again.",
+)
 
 
 class LocalExecutor:
     """Runs one frame at a time in a thread; those that wait can be given up, and waiting is part of the answer."""
 
-    def __init__(self, placement: str, model: LocalModel, frame: FrameSize, folder: Path) -> None:
+    def __init__(
+        self, placement: str, model: LocalModel, frame: FrameSize, folder: Path, device: Device | None = None
+    ) -> None:
         """Take the site file's settings; `start` does the work.
 
         Args:
@@ -30,10 +51,12 @@ class LocalExecutor:
             model: which file, by which providers.
             frame: size of the frames.
             folder: of the site file, which its paths are relative to.
+            device: who computes; shared with the heads of split models.
         """
         self.placement, self.provider = placement, "not started"
         self.card: ModelCard | None = None
         self._model, self._size, self._folder = model, (frame.height, frame.width), folder
+        self._device = device or Device()
         self._worker: Worker | None = None
         self._run: Callable[[Image], Any] | None = None
 
@@ -48,7 +71,7 @@ class LocalExecutor:
             import onnxruntime  # noqa: F401
         except ImportError as err:
             raise MissingExtraError("The device's own model", "device") from err
-        self._worker = Worker(f"local model ({self.placement})")
+        self._worker = self._device.open()
         try:
             session, _ = await self._worker.run(self._open)
         except BaseException:
@@ -71,25 +94,21 @@ class LocalExecutor:
         """Let the model and its thread go."""
         self._run = None
         if self._worker is not None:
-            self._worker.close()
+            self._worker = None
+            self._device.close()
 
     def _compute(self, frame: Frame) -> Answer:
         """In the worker."""
         start_s = time.perf_counter()
-        rgb = pixels(frame)
-        if rgb.shape != (*self._size, 3) or rgb.dtype != np.uint8:
-            raise ExecutorError(
-                "model-error",
-                f"Frame {frame.index} is {rgb.shape} {rgb.dtype}, the model takes {(*self._size, 3)} uint8.",
-            )
+        image = model_input(frame, self._size)
         run = self._run
         if run is None:
             raise ExecutorError("cancelled", f"The local model ({self.placement}) was closed.")
         prepared_s = time.perf_counter()
         try:
-            output = run(rgb[np.newaxis])
+            output = run(image)
         except Exception as err:  # onnxruntime's exceptions have no common base
-            raise ExecutorError("model-error", f"The local model failed: {_first_line(err)}") from err
+            raise ExecutorError("model-error", f"The local model failed: {first_line(err)}") from err
         executed_s = time.perf_counter()
         return Answer(
             mask=self._mask(output),
@@ -110,7 +129,7 @@ class LocalExecutor:
 
     def _open(self) -> Session:
         file = self._folder / self._model.file
-        _check_file(file, self._model.sha256)
+        check_file(file, self._model.sha256, _MEND)
         cache = self._model.engine_cache
         session = open_session(
             file,
@@ -128,16 +147,18 @@ class LocalExecutor:
         return session
 
 
-def _check_file(file: Path, sha256: str) -> None:
+def check_file(file: Path, sha256: str, mend: Mend) -> None:
+    """Refuse a model that is not there, or not the one that was calibrated.
+
+    Raises:
+        InputError: with the mend.
+    """
     if not file.is_file():
-        raise InputError(
-            f"No model at {file}: the site file (deployment.local.file) names it. Copy it there, or make it with "
-            "`carbonpilot models export`."
-        )
+        raise InputError(f"No model at {file}: {mend.named_by} names it. {mend.missing}")
     if (got := file_sha256(file)) != sha256:
         raise InputError(
-            f"The model {file} has changed since the site was calibrated: its SHA-256 is {got[:12]}..., the site "
-            f"file says {sha256[:12]}.... Put the old file back, or run `carbonpilot calibrate` again."
+            f"The model {file} has changed since {mend.since}: its SHA-256 is {got[:12]}..., {mend.named_by} "
+            f"says {sha256[:12]}.... {mend.changed}"
         )
 
 
@@ -162,5 +183,6 @@ def _check_tensors(file: Path, size: tuple[int, int], inputs: list[Any], outputs
         )
 
 
-def _first_line(err: Exception) -> str:
+def first_line(err: Exception) -> str:
+    """The first line of a message, or what sort of error it is."""
     return (str(err).strip() or type(err).__name__).splitlines()[0][:300]

@@ -35,7 +35,7 @@ class Session:
     """An opened and warm model.
 
     Attributes:
-        run: `INPUT` (1, height, width, 3) -> `OUTPUT`.
+        run: `INPUT` (1, height, width, 3) -> the one output that was asked for.
         provider: of onnxruntime, that computes, with its share of the time where it is not alone.
         metadata: of the file.
     """
@@ -52,6 +52,7 @@ def open_session(
     threads: int,
     engine_cache: Path | None,
     check: Callable[[list[Any], list[Any]], None],
+    output: str = OUTPUT,
 ) -> Session:
     """Open a model with the first of the wanted providers that this machine has, and warm it up.
 
@@ -61,6 +62,7 @@ def open_session(
         threads: of one operation on the CPU.
         engine_cache: folder for TensorRT's engines.
         check: gets the model's inputs and outputs, and raises what is wrong with them.
+        output: that a run gives.
 
     Raises:
         InputError: not a model, none of the providers is there, or another one would compute.
@@ -84,7 +86,7 @@ def open_session(
         check(session.get_inputs(), session.get_outputs())
 
         def run(image: Image) -> Any:
-            return session.run([OUTPUT], {INPUT: image})[0]
+            return session.run([output], {INPUT: image})[0]
 
         shape = session.get_inputs()[0].shape[1:]
         for _ in range(WARM_UP_RUNS[usable[0]]):

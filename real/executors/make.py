@@ -8,13 +8,17 @@ from ...envs.errors import InputError
 from ...envs.schema import LOCAL
 from ..interfaces import Executor
 from ..site_file import SiteFile
+from .device import Device
 from .local import LocalExecutor
+from .split import SplitExecutor
 from .triton import TritonExecutor
 from .triton_channel import TritonChannel
 
 
 def make_executors(site: SiteFile, folder: Path) -> dict[str, Executor]:
-    """An executor for each placement, none of them started; placements of one node share its connection.
+    """An executor for each placement, none of them started.
+
+    Placements of one node share its connection, all that the device computes takes turns in one worker.
 
     Placements of absent nodes have none.
 
@@ -30,18 +34,23 @@ def make_executors(site: SiteFile, folder: Path) -> dict[str, Executor]:
     """
     place = site.deployment
     channels = {node: TritonChannel(server, folder) for node, server in place.servers.items()}
+    device = Device()
     executors: dict[str, Executor] = {}
     for p in site.scenario.placements:
         if p.node in site.absent:
             continue
-        if p.node != LOCAL:
+        if p.split is not None:
+            executors[p.name] = SplitExecutor(
+                p.name, place.remote[p.name], place.local, place.frame, folder, channels[p.node], device
+            )
+        elif p.node != LOCAL:
             executors[p.name] = TritonExecutor(p.name, place.remote[p.name], place.frame, channels[p.node])
         elif LOCAL in (q.node for q in site.scenario.placements if q.name in executors):
             raise InputError(
                 f"Placement {p.name}: the site has a local placement already, and deployment.local names one model."
             )
         else:
-            executors[p.name] = LocalExecutor(p.name, place.local, place.frame, folder)
+            executors[p.name] = LocalExecutor(p.name, place.local, place.frame, folder, device)
     return executors
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...envs.errors import InputError, MissingExtraError
-from ...envs.model_card import INPUT, MASK_SCALE, OUTPUT
-from ..interfaces import Answer, ExecutorError, Frame, Mask
+from ...envs.errors import InputError
+from ...envs.model_card import INPUT
+from ..interfaces import Answer, ExecutorError, Frame
 from ..site_file import FrameSize, RemoteModel
 from .frame_input import pixels
-from .triton_channel import TritonChannel, executor_error
+from .triton_channel import TritonChannel
 from .triton_checks import check_served_model
+from .triton_model import TritonModel
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferInput
@@ -38,9 +38,7 @@ class TritonExecutor:
         """
         self.placement, self.provider = placement, "not started"
         self._model, self._size, self._channel = model, frame, channel
-        self._mask_size = (frame.height // MASK_SCALE, frame.width // MASK_SCALE)
-        self._classes = 0
-        self._open = False
+        self._served = TritonModel(placement, model, frame, channel)
 
     async def start(self) -> None:
         """Connect, check the server's model against the site file, and call it.
@@ -49,14 +47,10 @@ class TritonExecutor:
             InputError: no server answers (`triton_checks.UnreachableServerError`), or its model is missing or
                 another than the site file says.
         """
-        try:
-            self._channel.open()
-        except (ImportError, RuntimeError) as err:  # RuntimeError: tritonclient without its extra grpc
-            raise MissingExtraError(f"Placement {self.placement} (a Triton server)", "device") from err
-        self._open = True
+        self._served.open()
         try:
             served = await check_served_model(self._channel, self._model, self._size)
-            self.provider, self._classes = served.provider, served.classes
+            self.provider, self._served.classes = served.provider, served.classes
             await self._warm_up()
         except BaseException:
             await self.close()
@@ -70,43 +64,23 @@ class TritonExecutor:
 
     async def execute(self, frame: Frame, timeout_s: float | None) -> Answer:
         """Send a frame and wait for its mask; see `Executor.execute`."""
-        from tritonclient.utils import InferenceServerException
-
         start_s = time.perf_counter()
-        client = self._channel.client
         tensor, sent_bytes = self._input(frame)
         prepared_s = time.perf_counter()
-        if timeout_s is not None and timeout_s <= 0:
-            raise ExecutorError("timeout", f"{self.placement}: its deadline had passed before it was sent.")
-        try:
-            result: Any = await client.infer(
-                self._model.model, [tensor], self._model.version, client_timeout=timeout_s
-            )
-        except InferenceServerException as err:
-            raise executor_error(err, f"{self.placement} ({self._channel.address})") from err
-        except asyncio.CancelledError:
-            if self._open:
-                raise
-            # gRPC cancels the calls of a connection that is closed, as if their tasks had been cancelled.
-            raise ExecutorError("cancelled", f"{self.placement}: closed during the call.") from None
-        answered_s = time.perf_counter()
-        response: Any = result.get_response()
-        mask, received_bytes = self._mask(response)
+        said = await self._served.infer([tensor], timeout_s)
         return Answer(
-            mask=mask,
+            mask=said.mask,
             prepare_ms=1000 * (prepared_s - start_s),
-            execute_ms=1000 * (answered_s - prepared_s),
-            finish_ms=1000 * (time.perf_counter() - answered_s),
+            execute_ms=said.execute_ms,
+            finish_ms=said.finish_ms,
             sent_bytes=sent_bytes,
-            received_bytes=received_bytes,
-            server=f"{self._channel.address} {response.model_name} version {response.model_version}",
+            received_bytes=said.received_bytes,
+            server=said.server,
         )
 
     async def close(self) -> None:
         """Let the connection go; calls under way end as cancelled."""
-        if self._open:
-            self._open = False
-            await self._channel.close()
+        await self._served.close()
 
     def _input(self, frame: Frame) -> tuple[InferInput, int]:
         """The frame as the model's input, and its size as payload."""
@@ -127,37 +101,13 @@ class TritonExecutor:
         tensor.set_data_from_numpy(rgb[np.newaxis])
         return tensor, rgb.nbytes
 
-    def _mask(self, response: Any) -> tuple[Mask, int]:
-        """The mask of an answer, and the answer's size.
-
-        Raises:
-            ExecutorError: it is not of the agreed name, type, shape or range.
-        """
-        outputs, raw = response.outputs, response.raw_output_contents
-        height, width = self._mask_size
-        if len(outputs) == len(raw) == 1:
-            output, data = outputs[0], raw[0]
-            named = output.name == OUTPUT and output.datatype == "UINT8"
-            if named and list(output.shape) == [1, height, width] and len(data) == height * width:
-                mask = np.frombuffer(data, np.uint8).reshape(height, width)
-                if mask.max() < self._classes:
-                    return mask, len(data)
-                raise self._wrong(f"class {mask.max()}, the model has {self._classes}")
-        got = "; ".join(f"{o.name} {o.datatype} {list(o.shape)}" for o in outputs) or "no output"
-        raise self._wrong(f"{got} instead of {OUTPUT} UINT8 {[1, height, width]}")
-
-    def _wrong(self, got: str) -> ExecutorError:
-        return ExecutorError("wrong-answer", f"{self.placement} ({self._channel.address}) answered {got}.")
-
     async def _warm_up(self) -> None:
         """Call the model as frames will; one that cannot be called fails here and not at the first frame.
 
         Raises:
             InputError: it gave no mask.
         """
-        grey = Frame(
-            0, "warm-up", np.full((self._size.height, self._size.width, 3), 128, np.uint8), None, 0.0
-        )
+        grey = grey_frame(self._size)
         if self._model.jpeg_quality is not None:
             from ..frames.jpeg import encode_jpeg
 
@@ -171,3 +121,8 @@ class TritonExecutor:
                 f"Model '{self._model.model}' is served but does not segment a grey frame. {err} The server's log "
                 "says more."
             ) from err
+
+
+def grey_frame(size: FrameSize) -> Frame:
+    """A frame to warm up with."""
+    return Frame(0, "warm-up", np.full((size.height, size.width, 3), 128, np.uint8), None, 0.0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...envs.errors import InputError, nearest
 from ...envs.model_card import INPUT, MASK_SCALE, OUTPUT
+from ..segments.manifest import Segment
+from ..segments.wire import ACTIVATION, SCALE
 from ..site_file import FrameSize, RemoteModel
 from .triton_channel import TritonChannel, error_kind
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 ASK_TIMEOUT_S = 2.0  # a question; a server that is loading a model may not answer at all
 TYPES = {"jpeg": "TYPE_STRING", "uint8": "TYPE_UINT8"}
+WIRE_TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE_UINT8"}  # of an activation
 
 
 class UnreachableServerError(InputError):
@@ -41,6 +45,61 @@ async def check_served_model(channel: TritonChannel, model: RemoteModel, frame: 
         UnreachableServerError: it does not answer.
         InputError: it has no such model, or one for other frames; says what to do.
     """
+    told = await _ask(channel, model)
+    _check_image_model(told, model, frame)
+    _check_size(told.where, told.given, frame)
+    return ServedModel(told.provider, _whole_number(told.where, told.given, "classes"))
+
+
+async def check_served_tail(
+    channel: TritonChannel, model: RemoteModel, segment: Segment, frame: FrameSize
+) -> ServedModel:
+    """The same for the tail of a split model.
+
+    Raises:
+        UnreachableServerError: it does not answer.
+        InputError: it has no such model, or the tail of another cut; says what to do.
+    """
+    told = await _ask(channel, model)
+    mend = (
+        f"Load the tail of this manifest: carbonpilot segments load {model.segments} --server ... (cut {segment.cut}, "
+        f"wire {segment.wire})."
+    )
+    wanted = [Tensor("input", ACTIVATION, WIRE_TYPES[segment.wire], segment.shape[1:])]
+    if segment.wire == "uint8":
+        wanted.append(Tensor("input", SCALE, "TYPE_FP32", [2]))
+    for tensor in (*wanted, _mask(frame)):
+        _check_tensor(told, tensor, len(wanted), mend, mend)
+    there = told.given.get("tail_sha256", segment.tail.sha256)
+    if there != segment.tail.sha256:
+        raise InputError(
+            f"{told.where} is another tail than the manifest's ({there[:12]}..., not {segment.tail.sha256[:12]}...). "
+            f"{mend}"
+        )
+    return ServedModel(told.provider, _whole_number(told.where, told.given, "classes"))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A model's configuration as the server tells it."""
+
+    where: str
+    provider: str
+    config: Any
+    given: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One that is wanted: "input" or "output", name, Triton's type, dims without the batch."""
+
+    what: str
+    name: str
+    type_name: str
+    dims: Sequence[int]
+
+
+async def _ask(channel: TritonChannel, model: RemoteModel) -> _Told:
     from tritonclient.utils import InferenceServerException
 
     client = channel.client
@@ -60,9 +119,7 @@ async def check_served_model(channel: TritonChannel, model: RemoteModel, frame: 
     config: Any = told.config
     where = f"Model '{model.model}' at {channel.address}"
     given = {key: value.string_value for key, value in config.parameters.items()}
-    _check_tensors(where, config, model, frame)
-    _check_size(where, given, frame)
-    return ServedModel(f"triton {server.version} {config.backend}", _whole_number(where, given, "classes"))
+    return _Told(where, f"triton {server.version} {config.backend}", config, given)
 
 
 def _no_server(channel: TritonChannel, err: InferenceServerException) -> str:
@@ -102,7 +159,23 @@ async def _no_model(channel: TritonChannel, model: RemoteModel) -> str:
     )
 
 
-def _check_tensors(where: str, config: Any, model: RemoteModel, frame: FrameSize) -> None:
+def _mask(frame: FrameSize) -> Tensor:
+    return Tensor("output", OUTPUT, "TYPE_UINT8", [frame.height // MASK_SCALE, frame.width // MASK_SCALE])
+
+
+def _check_image_model(told: _Told, model: RemoteModel, frame: FrameSize) -> None:
+    image = [1] if model.encoding == "jpeg" else [frame.height, frame.width, 3]
+    other = _encodings(model)
+    size = (
+        f"Likely cause: the model was made for other frames than the site's {frame.height} x {frame.width}; serve "
+        "one for these, or calibrate for the model's."
+    )
+    for tensor in (Tensor("input", INPUT, TYPES[model.encoding], image), _mask(frame)):
+        _check_tensor(told, tensor, 1, other, size)
+
+
+def _check_tensor(told: _Told, wanted: Tensor, count: int, mend: str, mend_size: str) -> None:
+    """Refuse a model without this tensor among ``count`` inputs, or as its only output."""
     from tritonclient.grpc import model_config_pb2
 
     types: Any = model_config_pb2
@@ -110,32 +183,23 @@ def _check_tensors(where: str, config: Any, model: RemoteModel, frame: FrameSize
     def kind(tensor: Any) -> str:
         return types.DataType.Name(tensor.data_type)
 
-    mask = [frame.height // MASK_SCALE, frame.width // MASK_SCALE]
-    image = [1] if model.encoding == "jpeg" else [frame.height, frame.width, 3]
-    wanted = (
-        ("input", config.input, INPUT, TYPES[model.encoding], image),
-        ("output", config.output, OUTPUT, "TYPE_UINT8", mask),
-    )
-    for what, tensors, name, type_name, shape in wanted:
-        got = "; ".join(f"{t.name} {kind(t)} {list(t.dims)}" for t in tensors)
-        dims = (
-            shape if config.max_batch_size else [1, *shape]
-        )  # without batching the first dimension is written out
-        if len(tensors) != 1 or tensors[0].name != name or kind(tensors[0]) != type_name:
-            raise InputError(
-                f"{where}: expected the {what} {name} {type_name} {dims}, got {got}. {_encodings(tensors, model)}"
-            )
-        if len(tensors[0].dims) != len(dims) or any(
-            g not in (-1, w) for g, w in zip(tensors[0].dims, dims, strict=True)
-        ):
-            raise InputError(
-                f"{where}: expected the {what} {name} with dims {dims}, got {got}. Likely cause: the model was made "
-                f"for other frames than the site's {frame.height} x {frame.width}; serve one for these, or "
-                "calibrate for the model's."
-            )
+    config = told.config
+    tensors = config.input if wanted.what == "input" else config.output
+    got = "; ".join(f"{t.name} {kind(t)} {list(t.dims)}" for t in tensors)
+    # Without batching the first dimension is written out.
+    dims = list(wanted.dims) if config.max_batch_size else [1, *wanted.dims]
+    found = next((t for t in tensors if t.name == wanted.name and kind(t) == wanted.type_name), None)
+    if found is None or len(tensors) != (count if wanted.what == "input" else 1):
+        raise InputError(
+            f"{told.where}: expected the {wanted.what} {wanted.name} {wanted.type_name} {dims}, got {got}. {mend}"
+        )
+    if len(found.dims) != len(dims) or any(g not in (-1, w) for g, w in zip(found.dims, dims, strict=True)):
+        raise InputError(
+            f"{told.where}: expected the {wanted.what} {wanted.name} with dims {dims}, got {got}. {mend_size}"
+        )
 
 
-def _encodings(tensors: Any, model: RemoteModel) -> str:
+def _encodings(model: RemoteModel) -> str:
     other = "uint8" if model.encoding == "jpeg" else "jpeg"
     return (
         f"The site file sends {model.encoding}: give the name of a model that takes it, or encoding {other} "
