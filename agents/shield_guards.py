@@ -26,7 +26,7 @@ GUARDS = {
     "stale-probe": "the link has not answered probes for too long",
     "stale-load": "the node's load report is too old",
     "stale-feed": "the grid feed is too old to say anything about now",
-    "breaker": "the node has failed several times in a row and rests",
+    "breaker": "the node, or a split model's head, has failed several times in a row and rests",
     "device-failing": "the device's own model fails; another placement is tried",
     "masked": "the caller forbids the placement",
     "predicted-late": "misses run ahead of plan, and the placement's tracked upper latency is above the SLO",

@@ -97,13 +97,12 @@ class Accounts:
         bill = _Bill(world)
         for call in calls:
             placement = self._placements[call.placement]
-            if placement.node == LOCAL:
-                if call.began_s is not None:
-                    bill.add("compute_energy_j", placement.active_energy_j * correction, LOCAL)
-            else:
+            if call.began_s is not None and (here_j := device_energy_j(placement)) > 0.0:
+                bill.add("compute_energy_j", here_j * correction, LOCAL)
+            if placement.node != LOCAL:
                 self._remote(bill, call, placement, world)
         bill.add("device_idle_energy_j", gap_s * self._scenario.device.idle_power_w, LOCAL)
-        for name in dict.fromkeys(self._placements[c.placement].node for c in calls if c.began_s is not None):
+        for name in dict.fromkeys(self._placements[c.placement].node for c in calls if c.away_s is not None):
             if name != LOCAL:
                 bill.add("server_idle_energy_j", self._idle_share_j(name, gap_s, world), name)
         return bill.total()
@@ -111,8 +110,8 @@ class Accounts:
     def _remote(self, bill: _Bill, call: Call, placement: Placement, world: Surroundings) -> None:
         node = self._scenario.nodes[placement.node]
         sent, served = _SENT_AND_SERVED[call.error]
-        if call.began_s is None:
-            return  # it never had its turn
+        if call.away_s is None:
+            return  # it never had its turn, or its head was all
         if sent:
             kb = call.payload_bytes / BYTES_PER_KB
             moved_j = network_energy_j(kb, self._scenario.links[node.link].network_energy_nj_per_bit)
@@ -129,13 +128,13 @@ class Accounts:
         Where no rate is known the radio is taken to send during the whole call, which is the most that it can.
         """
         radio = self._scenario.device.radio
-        if radio is None or call.began_s is None or call.ended_s is None:
+        if radio is None or call.away_s is None or call.ended_s is None:
             return 0.0
-        sending_s = call.ended_s - call.began_s
+        sending_s = call.ended_s - call.away_s
         if uplink_mbps is not None:
             sending_s = kb * ms_per_kb(uplink_mbps) / MS_PER_S
-        added_s = max(radio.tail_s - max(self._tail_until_s - call.began_s, 0.0), 0.0)
-        self._tail_until_s = max(self._tail_until_s, call.began_s + sending_s + radio.tail_s)
+        added_s = max(radio.tail_s - max(self._tail_until_s - call.away_s, 0.0), 0.0)
+        self._tail_until_s = max(self._tail_until_s, call.away_s + sending_s + radio.tail_s)
         return sending_s * radio.transmit_power_w + added_s * radio.tail_power_w
 
     def _batch(self, node: str, load: float | None) -> float:
@@ -151,6 +150,13 @@ class Accounts:
         idle_j = gap_s * node.pue * node.idle_power_w
         load = world.loads.get(name)
         return idle_j / (1.0 + gap_s * MS_PER_S * _tenants_per_ms(node, load or 0.0))
+
+
+def device_energy_j(placement: Placement) -> float:
+    """Above idle, what the device itself computes for a request: all of it, a split model's head, or nothing (J)."""
+    if placement.split is not None:
+        return placement.split.active_energy_j
+    return placement.active_energy_j if placement.node == LOCAL else 0.0
 
 
 def _tenants_per_ms(node: Node, load: float) -> float:

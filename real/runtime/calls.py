@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from ..interfaces import Answer, ErrorKind
+from ..interfaces import Answer, ErrorKind, Head
 
 
 @dataclass(eq=False)
@@ -24,6 +24,9 @@ class Call:
         answer: what came.
         used: the answer is the frame's result.
         beaten: another call answered the frame first.
+        split: the device computes a head, a server the rest.
+        head, headed_s: what the device gave of a split model, and when; None before.
+        sent_s: when the rest of a split model was sent for; None before.
     """
 
     placement: str
@@ -37,13 +40,48 @@ class Call:
     used: bool = False
     beaten: bool = False
     executor_queued_ms: float = 0.0
+    split: bool = False
+    head: Head | None = None
+    headed_s: float | None = None
+    sent_s: float | None = None
+
+    @property
+    def at_head(self) -> bool:
+        """Whether the rest of a split model was never sent for: nothing of it says anything about link and node."""
+        return self.split and self.sent_s is None
+
+    @property
+    def away_s(self) -> float | None:
+        """When it left the device: never, for one that the device computes whole; see `Call.split`."""
+        return self.sent_s if self.split else self.began_s
 
     @property
     def queued_ms(self) -> float:
-        """Time that it waited for its turn, here and inside the executor."""
-        until_s = self.began_s if self.began_s is not None else self.ended_s
-        here_s = 0.0 if until_s is None else until_s - self.started_s
-        return here_s * 1000 + self.executor_queued_ms
+        """Time that it waited for its turn, here and inside the executor; of a split model, for that of its rest."""
+        if not self.split:
+            return self._waited_ms(self.started_s, self.began_s) + self.executor_queued_ms
+        return 0.0 if self.headed_s is None else self._waited_ms(self.headed_s, self.sent_s)
+
+    @property
+    def head_queued_ms(self) -> float:
+        """Time that a split model waited for the device."""
+        if not self.split:
+            return 0.0
+        inside_ms = self.executor_queued_ms if self.head is None else self.head.queued_ms
+        return self._waited_ms(self.started_s, self.began_s) + inside_ms
+
+    @property
+    def head_ms(self) -> float:
+        """Time that the device computed for a split model, also where that failed."""
+        if self.head is not None:
+            return self.head.head_ms
+        if not self.split or self.began_s is None or self.ended_s is None:
+            return 0.0
+        return max((self.ended_s - self.began_s) * 1000 - self.executor_queued_ms, 0.0)
+
+    def _waited_ms(self, from_s: float, turn_s: float | None) -> float:
+        until_s = turn_s if turn_s is not None else self.ended_s
+        return 0.0 if until_s is None else (until_s - from_s) * 1000
 
 
 class Turns:

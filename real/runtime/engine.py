@@ -45,6 +45,18 @@ class Mind(Protocol):
         """Another call was faster; this one may still answer."""
         ...
 
+    def headed(self, story: Story, call: Call) -> None:
+        """The device has done its part of a split model."""
+        ...
+
+    def sending(self, story: Story, call: Call) -> None:
+        """The rest of a split model is sent for."""
+        ...
+
+    def rest_ms(self, story: Story, call: Call) -> float:
+        """How long the rest of a split model is believed to take."""
+        ...
+
     def ended(self, story: Story, call: Call) -> None:
         """A call has ended, late ones included."""
         ...

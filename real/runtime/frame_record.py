@@ -78,4 +78,6 @@ def _attempt(call: Call, run_began_s: float) -> Attempt:
         sent_bytes=None if answer is None else answer.sent_bytes,
         received_bytes=None if answer is None else answer.received_bytes,
         queued_ms=call.queued_ms,
+        head_queued_ms=call.head_queued_ms,
+        head_ms=call.head_ms,
     )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from ..executors.triton_checks import UnreachableServerError
-from ..interfaces import Answer, Executor, ExecutorError, Frame
+from ..interfaces import Answer, Executor, ExecutorError, Frame, Head, HeadAndTail
 
 RETRY_S = 5.0
 
@@ -46,9 +46,7 @@ class LateExecutor:
 
     async def execute(self, frame: Frame, timeout_s: float | None) -> Answer:
         """As the executor itself, once it is there."""
-        if not self._up:
-            why = self.refused or "its server has not answered since the start"
-            raise ExecutorError("unreachable", f"{self.placement}: {why}.")
+        self._need()
         return await self._inner.execute(frame, timeout_s)
 
     async def close(self) -> None:
@@ -57,6 +55,11 @@ class LateExecutor:
             self._trying.cancel()
             await asyncio.wait([self._trying])
         await self._inner.close()
+
+    def _need(self) -> None:
+        if not self._up:
+            why = self.refused or "its server has not answered since the start"
+            raise ExecutorError("unreachable", f"{self.placement}: {why}.")
 
     async def _begin(self) -> None:
         await self._inner.start()
@@ -74,3 +77,26 @@ class LateExecutor:
                 self.refused = str(err)
                 log.error("%s: %s It is not used.", self.placement, err)
                 return
+
+
+class LateSplitExecutor(LateExecutor):
+    """The same for a split model: without its server the device does not compute its head either."""
+
+    def __init__(self, inner: HeadAndTail, retry_s: float = RETRY_S) -> None:
+        """Wrap an executor that has not been started."""
+        super().__init__(inner, retry_s)
+        self._parts = inner
+
+    async def head(self, frame: Frame, timeout_s: float | None) -> Head:
+        """As the executor itself, once its server is there."""
+        self._need()
+        return await self._parts.head(frame, timeout_s)
+
+    async def tail(self, frame: Frame, head: Head, timeout_s: float | None) -> Answer:
+        """As the executor itself."""
+        return await self._parts.tail(frame, head, timeout_s)
+
+
+def late(inner: Executor) -> Executor:
+    """An executor that is tried again until its server is there."""
+    return LateSplitExecutor(inner) if isinstance(inner, HeadAndTail) else LateExecutor(inner)

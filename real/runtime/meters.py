@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ...envs.errors import unknown_name
-from ...envs.schema import LOCAL, Scenario
+from ...envs.schema import Scenario
 from ..clock import Clock
 from ..log_records import EnergyRecord, Record
 from ..meters.jetson_rails import JetsonRails
@@ -17,6 +17,7 @@ from ..meters.rapl import Rapl
 from ..meters.request_energy import RequestEnergyModel, TimedRequest
 from ..meters.sampler import SamplerThread
 from ..meters.windows import IdleBaseline, WindowEnergy, WindowIntegrator
+from .accounts import device_energy_j
 
 RATE_HZ = 10.0
 WINDOW_S = 10.0
@@ -62,8 +63,8 @@ class Meters:
     ) -> None:
         self._clock, self._began_s, self._put = clock, began_s, put
         self._device = next((name for name in meters if name in ON_THE_DEVICE), None)
-        local = {p.name: p.active_energy_j for p in scenario.placements if p.node == LOCAL}
-        joules = {(name, ""): value for name, value in local.items() if value > 0}
+        here = {p.name: device_energy_j(p) for p in scenario.placements}
+        joules = {(name, ""): value for name, value in here.items() if value > 0}
         self._model = RequestEnergyModel(joules) if self._device is not None and joules else None
         self._samplers = {name: SamplerThread(meter, RATE_HZ, clock=clock) for name, meter in meters.items()}
         self._integrators = {name: WindowIntegrator(name, MAX_GAP_S, keep=600) for name in meters}

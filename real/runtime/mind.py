@@ -13,8 +13,10 @@ from ..clock import Clock
 from ..log_records import Mode
 from ..observer import Attempt, Observer
 from ..probes.watch import TransferWatch, Watched
+from ..shield.heads import Heads
 from ..shield.shield import Decision, Shield
 from .calls import Call
+from .payloads import Payloads
 from .story import Judgement, Story
 
 # The fallback starts earlier by this, for our own work around the call on a busy device; the shield counts the
@@ -56,6 +58,7 @@ class RuntimeMind:
         self._there = [p.name for p in scenario.placements if p.node not in gone]
         index = observer.table.index
         self._latency = [index[f"{name}_latency_ms"] for name in self._names]
+        self._payloads, self._heads = Payloads(scenario), Heads(scenario, observer.table)
         self._frame_of: dict[int, int] = {}  # number of the story -> the observer's
         self._decision: dict[int, Decision] = {}  # number of the story -> until its own call has ended
         self._attempt: dict[Call, Attempt] = {}
@@ -67,7 +70,7 @@ class RuntimeMind:
 
     def judge(self, story: Story) -> Judgement:
         """Observe, ask the policy, guard its choice."""
-        payload_kb = max(story.payload_bytes.values()) / BYTES_PER_KB
+        payload_kb = self._payloads.largest_kb(story.payload_bytes)
         began_ns = time.perf_counter_ns()
         now_ms = self._now_ms()
         if self._watched:
@@ -94,10 +97,10 @@ class RuntimeMind:
         )
 
     def backup(self, judgement: Judgement) -> str | None:
-        """The allowed server with the least believed latency."""
+        """The allowed server with the least believed latency; heads only as the last resort."""
         if judgement.observation is None:
             return None
-        allowed = [a for a in self._remote if judgement.mask[a]]
+        allowed = self._heads.whole_first([a for a in self._remote if judgement.mask[a]])
         best = min(allowed, key=lambda a: judgement.observation[self._latency[a]], default=None)  # type: ignore[index]
         return None if best is None else self._names[best]
 
@@ -105,9 +108,26 @@ class RuntimeMind:
         """A call begins."""
         kb = call.payload_bytes / BYTES_PER_KB
         self._attempt[call] = self._observer.placed(self._now_ms(), self._number[call.placement], kb)
-        node = self._node[call.placement]
-        if node != LOCAL and (watched := self._transfers.begin(node, call.payload_bytes)) is not None:
+        if self._node[call.placement] != LOCAL and not call.split:
+            self.sending(story, call)
+
+    def headed(self, story: Story, call: Call) -> None:
+        """The device is free again."""
+        attempt = self._attempt.get(call)
+        if attempt is not None:
+            self._observer.headed(attempt, self._now_ms(), call.head_ms)
+
+    def sending(self, story: Story, call: Call) -> None:
+        """Bytes leave: their time tells of the link."""
+        if (watched := self._transfers.begin(self._node[call.placement], call.payload_bytes)) is not None:
             self._watched[call] = watched
+
+    def rest_ms(self, story: Story, call: Call) -> float:
+        """Of what was believed at the decision, the part after the head; 0 where nothing was believed."""
+        judged = story.judgement
+        if judged is None or judged.observation is None:
+            return 0.0
+        return self._heads.rest_ms(judged.observation.tolist(), self._number[call.placement])
 
     def beaten(self, story: Story, call: Call) -> None:
         """The shield knows by itself that an answer is overdue."""
@@ -121,12 +141,7 @@ class RuntimeMind:
             watched.call_over()
         sending_ms = _sending_ms(watched)
         if attempt is not None:
-            latency_ms = None
-            if (
-                call.error is not None and call.error != "cancelled"
-            ):  # as bad as a miss, however soon it failed
-                latency_ms = max(now_ms - attempt.placed_ms, self._scenario.slo.latency_ms)
-            self._observer.answered(attempt, now_ms, latency_ms, _computing_ms(call), sending_ms)
+            self._tell_end(attempt, call, now_ms, sending_ms)
         decision = self._decision.get(story.number)
         own = decision is not None and decision.placement == self._number.get(call.placement)
         if own:
@@ -138,16 +153,26 @@ class RuntimeMind:
             if (
                 error == "cancelled"
                 and call.beaten
-                and call.began_s is not None
+                and call.away_s is not None
                 and story.fallback == "deadline"
             ):
                 error = "timeout"  # it made way for another frame, but the device had already answered in its place
             latency_ms = lasted_ms if error is None else None
             self._shield.record(
-                self._number[call.placement], latency_ms, error, now_ms, decision if own else None
-            )
+                self._number[call.placement], latency_ms, error, now_ms, decision if own else None,
+                at_head=call.at_head,
+            )  # fmt: skip
         if call.answer is not None and self._node.get(call.placement, LOCAL) != LOCAL:
             self._note_own(call.placement)
+
+    def _tell_end(self, attempt: Attempt, call: Call, now_ms: float, sending_ms: float | None) -> None:
+        if call.at_head:
+            self._observer.withdrawn(attempt, now_ms)
+            return
+        latency_ms = None
+        if call.error is not None and call.error != "cancelled":  # as bad as a miss, however soon it failed
+            latency_ms = max(now_ms - attempt.placed_ms, self._scenario.slo.latency_ms)
+        self._observer.answered(attempt, now_ms, latency_ms, _computing_ms(call), sending_ms)
 
     def answered(self, story: Story) -> None:
         """The budget of misses."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..clock import Clock
-from ..interfaces import Answer, Executor, ExecutorError
+from ..interfaces import Answer, Executor, ExecutorError, HeadAndTail
 from .calls import Call, DeviceTurns, Turns
 from .story import Story
 
@@ -24,6 +24,12 @@ class Learner(Protocol):
     def placed(self, story: Story, call: Call) -> None: ...  # noqa: D102
 
     def beaten(self, story: Story, call: Call) -> None: ...  # noqa: D102
+
+    def headed(self, story: Story, call: Call) -> None: ...  # noqa: D102
+
+    def sending(self, story: Story, call: Call) -> None: ...  # noqa: D102
+
+    def rest_ms(self, story: Story, call: Call) -> float: ...  # noqa: D102
 
     def ended(self, story: Story, call: Call) -> None: ...  # noqa: D102
 
@@ -69,6 +75,7 @@ class Race:
         self._executors, self._learner, self._clock = executors, learner, clock
         self._limits, self._fault = limits, fault
         self._local = next(iter(executors))
+        self._split = {name: e for name, e in executors.items() if isinstance(e, HeadAndTail)}
         self._device, self._remote = DeviceTurns(), Turns(limits.in_flight)
         self._left: set[asyncio.Task[None]] = set()
 
@@ -92,6 +99,7 @@ class Race:
                 why, fallback_s = "deadline", None
             if waiting and why is not None:
                 story.fallback = story.fallback or why
+                self._clear_the_device(story)
                 self._start(story, waiting.popleft())
             running = [task for task in story.tasks if not task.done()]
             if not running and seen.issuperset(story.tasks):
@@ -104,17 +112,18 @@ class Race:
     async def settle(self, story: Story) -> None:
         """See to the calls that lost.
 
-        What waits for its turn is dropped, what the device computes cannot be stopped, and a remote call may go on
-        to its timeout unless another frame needs its turn: its answer tells how the node does.
+        What waits for its turn is dropped, what the device computes cannot be stopped (of a split model nothing is
+        sent any more), and a remote call may go on to its timeout unless another frame needs its turn: its answer
+        tells how the node does.
         """
         for task, call in story.tasks.items():
             if task.done():
                 continue
             call.beaten = True
             self._tell("learning from a beaten call", self._learner.beaten, story, call)
-            if call.began_s is None:
+            if call.began_s is None or (call.headed_s is not None and call.at_head):
                 task.cancel()
-            elif call.placement != self._local:
+            elif call.placement != self._local and not call.at_head:
                 self._remote.beaten(task)
         running = [task for task in story.tasks if not task.done()]
         if running:
@@ -147,7 +156,9 @@ class Race:
 
     def _start(self, story: Story, placement: str) -> None:
         call = Call(placement, self._clock.monotonic_s(), story.payload_bytes.get(placement, 0))
-        late = placement == self._local and call.started_s - story.issued_s > self._limits.late_s
+        call.split = placement in self._split
+        here = call.split or placement == self._local
+        late = here and call.started_s - story.issued_s > self._limits.late_s
         if not late:  # else it takes nothing of the device before its turn comes
             self._placed(story, call)
         task = asyncio.get_running_loop().create_task(self._call(story, call, late))
@@ -158,22 +169,28 @@ class Race:
     def _placed(self, story: Story, call: Call) -> None:
         self._tell("learning from a call's begin", self._learner.placed, story, call)
 
-    def _turn(self, story: Story, call: Call, late: bool) -> AbstractAsyncContextManager[None]:
-        if call.placement != self._local:
-            return self._remote.take()
+    def _clear_the_device(self, story: Story) -> None:
+        """Before the device computes a frame itself: a head of it that has not begun would only make it later."""
+        for task, call in story.tasks.items():
+            if call.split and call.began_s is None:
+                task.cancel()
+
+    def _device_turn(self, story: Story, call: Call, late: bool) -> AbstractAsyncContextManager[None]:
         # Half of the time that is left: then it queues as all others, so that it gets its result still.
         left_s = story.issued_s + self._limits.give_up_s - call.started_s
         return self._device.take(max(left_s / 2, 0.0) if late else None)
 
     async def _call(self, story: Story, call: Call, late: bool) -> None:
-        local = call.placement == self._local
-        timeout_s = self._limits.local_timeout_s if local else self._limits.remote_timeout_s
         try:
-            async with self._turn(story, call, late):
-                if late:
-                    self._placed(story, call)
-                call.began_s = self._clock.monotonic_s()
-                answer = await self._executors[call.placement].execute(story.frame, timeout_s)
+            if call.split:
+                answer = await self._both_parts(story, call, late)
+            elif call.placement == self._local:
+                answer = await self._on_the_device(story, call, late)
+            else:
+                async with self._remote.take():
+                    call.began_s = self._clock.monotonic_s()
+                    executor, timeout_s = self._executors[call.placement], self._limits.remote_timeout_s
+                    answer = await executor.execute(story.frame, timeout_s)
             _check(answer)
             call.answer, call.executor_queued_ms = answer, answer.queued_ms
         except ExecutorError as err:
@@ -184,6 +201,41 @@ class Race:
         finally:
             if call.ended_s is None:
                 call.ended_s = self._clock.monotonic_s()
+
+    async def _on_the_device(self, story: Story, call: Call, late: bool) -> Answer:
+        async with self._device_turn(story, call, late):
+            self._begin(story, call, late)
+            return await self._executors[call.placement].execute(story.frame, self._limits.local_timeout_s)
+
+    async def _both_parts(self, story: Story, call: Call, late: bool) -> Answer:
+        """A split model: the device is free again as soon as it has done its part."""
+        executor, limit_s = self._split[call.placement], self._limits.remote_timeout_s
+        async with self._device_turn(story, call, late):
+            began_s = self._begin(story, call, late)
+            call.head = await executor.head(story.frame, limit_s)
+            call.headed_s = self._clock.monotonic_s()
+        self._tell("learning from a head", self._learner.headed, story, call)
+        if call.beaten:
+            raise ExecutorError("cancelled", "another call had answered before its head was done")
+        async with self._remote.take():
+            left_s = began_s + limit_s - self._clock.monotonic_s()
+            rest_ms = self._learner.rest_ms(story, call)
+            if left_s * 1000 < rest_ms:
+                raise ExecutorError(
+                    "timeout",
+                    f"its head was done so late that {left_s * 1000:.0f} ms are left, and the rest is believed to take "
+                    f"{rest_ms:.0f} ms; nothing was sent",
+                )
+            call.sent_s = self._clock.monotonic_s()
+            self._tell("learning from a sending", self._learner.sending, story, call)
+            return await executor.tail(story.frame, call.head, left_s)
+
+    def _begin(self, story: Story, call: Call, late: bool) -> float:
+        """The device's turn has come."""
+        if late:
+            self._placed(story, call)
+        call.began_s = self._clock.monotonic_s()
+        return call.began_s
 
     def _ended(self, story: Story, call: Call) -> None:
         if call.answer is None and call.error is None:

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Callable, Sequence
 
 from ...envs.schema import LOCAL, Scenario
-from ...envs.units import BYTES_PER_KB
 from ..log_records import CHARGED, NOT_CHARGED, FrameRecord, Record
 from .accounts import Accounts, Charge
+from .calls import Call
 from .frame_record import frame_record
 from .meters import Meters
+from .payloads import Payloads
 from .story import Story
 from .world import World
 
@@ -44,7 +45,7 @@ class FrameRecorder:
         self._accounts, self._world, self._meters = accounts, world, meters
         self._put, self._tell, self._began_s = put, tell, began_s
         self._slo_ms = scenario.slo.latency_ms
-        self._names = [p.name for p in scenario.placements]
+        self._names, self._payloads = [p.name for p in scenario.placements], Payloads(scenario)
         self._local = [p.name for p in scenario.placements if p.node == LOCAL]
         self._accuracy = {p.name: p.accuracy_miou for p in scenario.placements}
         self.faults = 0
@@ -54,8 +55,8 @@ class FrameRecorder:
         surroundings = self._world.seen.surroundings
         basis = self._meters.basis
         for call in story.calls:
-            if call.placement in self._local and call.began_s is not None and call.ended_s is not None:
-                self._meters.note(call.placement, call.began_s, call.ended_s)
+            if (span := self._on_the_device(call)) is not None:
+                self._meters.note(call.placement, *span)
         try:
             charge = self._accounts.charge(story.calls, story.gap_s, surroundings, self._meters.correction)
         except Exception:
@@ -82,9 +83,15 @@ class FrameRecorder:
                 log.exception("A taker of frame records failed; frames go on.")
         return record
 
+    def _on_the_device(self, call: Call) -> tuple[float, float] | None:
+        """From when to when the device computed for a call."""
+        if call.began_s is None or not (call.split or call.placement in self._local):
+            return None
+        until_s = call.headed_s if call.headed_s is not None else call.ended_s
+        return None if until_s is None else (call.began_s, until_s)
+
     def _payload_kb(self, story: Story) -> float:
-        """Of the placement wanted; of the largest where that is the device."""
+        """Of the placement wanted; of the largest where that is the device or splits the model."""
         judged = story.judgement
         wanted = None if judged is None else judged.wanted or judged.placement
-        bytes_ = story.payload_bytes.get(wanted or "", 0) or max(story.payload_bytes.values(), default=0)
-        return bytes_ / BYTES_PER_KB
+        return self._payloads.of_kb(story.payload_bytes, wanted)

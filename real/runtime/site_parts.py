@@ -26,7 +26,7 @@ from ..probes.triton_load import LoadState, TritonLoad
 from ..probes.uplink import UplinkEstimator, UplinkState
 from ..probes.watch import TransferWatch, Watched
 from ..site_file import Deployment, SiteFile
-from .late_executor import LateExecutor
+from .late_executor import late
 from .meters import make_meter
 
 
@@ -150,7 +150,7 @@ def site_executors(site: SiteFile, folder: Path, without_servers: bool) -> dict[
     if not without_servers:
         return made
     return {
-        p.name: made[p.name] if p.node == LOCAL else LateExecutor(made[p.name])
+        p.name: made[p.name] if p.node == LOCAL else late(made[p.name])
         for p in site.scenario.placements
         if p.name in made
     }

@@ -222,7 +222,9 @@ class World:
         states["device"] = "throttled" if self._observer.device_state().throttled else "full-speed"
         states.update({f"placement {name}": state for name, state in self._placements().items()})
         breakers = self._breakers()
-        states.update({f"breaker {name}": s for name, s in breakers.items() if name not in self.absent})
+        names = {p.name for p in self._scenario.placements if p.node in self.absent}
+        gone = {*self.absent, *(f"head of {name}" for name in names)}
+        states.update({f"breaker {name}": s for name, s in breakers.items() if name not in gone})
         return states
 
     def _detail(self, subject: str, seen: Seen) -> str:

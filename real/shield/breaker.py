@@ -73,6 +73,10 @@ class Breaker:
         if self._open_until_ms is not None:
             self._trial_ms = now_ms
 
+    def unused(self) -> None:
+        """A request that went through never came to the node: if it was a trial, the next one is."""
+        self._trial_ms = None
+
     def succeeded(self) -> None:
         """A request was answered, also if it had begun before the breaker opened."""
         self._open_until_ms = self._trial_ms = None

@@ -20,11 +20,14 @@ from ...agents.shield_guards import GUARDS, LOCAL_INDEX, Guards
 from ...agents.shield_settings import ShieldSettings
 from ...agents.shield_sight import ShieldSight
 from ...envs.absence import always_absent
+from ...envs.observation import build_table
 from ...envs.schema import Scenario
 from ..interfaces import ErrorKind
 from ..observer import Doubts
-from .breaker import Breaker, BreakerSettings
+from .breaker import BreakerSettings
+from .breakers import Breakers
 from .decision import Decision
+from .heads import Heads
 from .under_way import UnderWay
 
 Fallback = Literal["risk", "always", "never"]
@@ -63,9 +66,9 @@ class Shield:
         self._guards = Guards(sight, self._settings)
         self._slo_ms = scenario.slo.latency_ms
         self._names = [p.name for p in scenario.placements]
-        self._nodes = ["local", *scenario.nodes]
-        self._breakers = [Breaker(breakers) for _ in self._nodes]
-        self._resting = False  # whether any breaker is not closed
+        self._breakers = Breakers(scenario, sight.node_of, breakers)
+        self._heads = Heads(scenario, build_table(scenario))
+        self._split = [p.split is not None for p in scenario.placements]
         self._under_way = UnderWay(sight)
         self._node_of, self._link_of = sight.node_of, sight.link_of
         self._all = np.ones(len(self._names), dtype=np.bool_)
@@ -98,8 +101,8 @@ class Shield:
             decision = self._local("shield-error")
         self.reasons[decision.reason] += 1
         node = self._node_of[decision.placement]
-        if self._resting:
-            self._breakers[node].began(now_ms)
+        if self._breakers.resting:
+            self._breakers.began(decision.placement, now_ms)
         self._under_way.began(node, decision.number, now_ms, decision.upper_ms)
         return decision
 
@@ -114,7 +117,7 @@ class Shield:
         doubts = self._doubts()
         if doubts.device is not None:
             return self._local(doubts.device)
-        if self._resting or doubts.any:
+        if self._breakers.resting or doubts.any:
             self._forbid(doubts, now_ms)
         for a in self._absent:
             guards.forbid(a, "absent")
@@ -124,7 +127,11 @@ class Shield:
             placement = LOCAL_INDEX
         else:
             placement, reason = guards.judge(wanted)
-        if self._resting and placement == LOCAL_INDEX and not self._breakers[0].allows(now_ms):
+        if (
+            self._breakers.resting
+            and placement == LOCAL_INDEX
+            and not self._breakers.allows(LOCAL_INDEX, now_ms)
+        ):
             placement, reason = self._instead_of_local(placement, reason)
         i, scale = self._sight.latency[placement]
         believed_ms, upper_ms = values[i] * scale, guards.upper_ms(placement)
@@ -147,11 +154,11 @@ class Shield:
         return Decision(self._number - 1, LOCAL_INDEX, None, reason, self._only_local, None, 0.0, upper_ms)
 
     def _forbid(self, doubts: Doubts, now_ms: float) -> None:
-        guards, node_of = self._guards, self._sight.node_of
+        guards = self._guards
         for a in self._remote:
             if (why := doubts.placements[a]) is not None:
                 guards.forbid(a, why)
-            elif not self._breakers[node_of[a]].allows(now_ms):
+            elif not self._breakers.allows(a, now_ms):
                 guards.forbid(a, "breaker")
 
     def _ask(
@@ -179,7 +186,7 @@ class Shield:
         others = [a for a in self._remote if guards.allowed[a] and self._sight.node_of[a] != 0]
         if not others:
             return placement, reason
-        return min(others, key=guards.upper_ms), "device-failing"
+        return min(self._heads.whole_first(others), key=guards.upper_ms), "device-failing"
 
     def _local_at_ms(
         self, placement: int, upper_ms: float, values: list[float], left_ms: float
@@ -189,15 +196,19 @@ class Shield:
         Where that is not sure any more, but likely, local starts at once beside a placement that is suspect: waiting
         for the call's timeout would be a miss for certain.
 
-        Started t ms from now, local ends at max(t, backlog) + upper service time: its backlog drains meanwhile.
+        Started t ms from now, local ends at max(t, backlog) + upper service time: its backlog drains meanwhile. Of a
+        split model the device computes the head before that.
         """
         if placement == LOCAL_INDEX or self._fallback == "never":
             return None
         guards = self._guards
         upper_local_ms = guards.upper_ms(LOCAL_INDEX)
-        if upper_local_ms > left_ms:  # too late to be sure of it
+        head_ms = self._heads.head_ms(values, placement) if self._split[placement] else 0.0
+        if (
+            upper_local_ms + head_ms * guards.trackers[LOCAL_INDEX].factor > left_ms
+        ):  # too late to be sure of it
             i, scale = self._sight.latency[LOCAL_INDEX]
-            return 0.0 if values[i] * scale <= left_ms and self._suspect(placement) else None
+            return 0.0 if values[i] * scale + head_ms <= left_ms and self._suspect(placement) else None
         i, scale = self._sight.device_backlog
         latest_ms = left_ms - (upper_local_ms - values[i] * scale * guards.trackers[LOCAL_INDEX].factor)
         needed = (
@@ -211,14 +222,11 @@ class Shield:
 
     def _suspect(self, placement: int) -> bool:
         """Whether something on the placement's link is overdue, or its node has failed last."""
-        return (
-            self._under_way.late_ms[self._link_of[placement]] > 0.0
-            or self._breakers[self._node_of[placement]].failures > 0
-        )
+        return self._under_way.late_ms[self._link_of[placement]] > 0.0 or self._breakers.failing(placement)
 
     def record(
         self, placement: int, latency_ms: float | None, error: ErrorKind | None, now_ms: float,
-        decision: Decision | None = None,
+        decision: Decision | None = None, at_head: bool = False,
     ) -> None:  # fmt: skip
         """An attempt has ended; never raises.
 
@@ -229,14 +237,10 @@ class Shield:
             now_ms: now.
             decision: whose attempt it was; None for a fallback on the device. In shadow mode the attempt is on the
                 device, whatever was decided. Every decision must be recorded once, or its request counts as overdue.
+            at_head: it was a split model's and ended on the device; the node was not asked.
         """
         node_of = self._sight.node_of
-        breaker = self._breakers[node_of[placement]]
-        if error is None:
-            breaker.succeeded()
-        elif error != "cancelled":
-            breaker.failed(now_ms)
-        self._resting = not all(b.closed for b in self._breakers)
+        self._breakers.ended(placement, error, now_ms, at_head)
         if decision is None:
             return
         began_ms = self._under_way.ended(node_of[decision.placement], decision.number)
@@ -262,10 +266,7 @@ class Shield:
         """For the status page and the log: breakers by node, tracked quantiles by placement, reasons so far."""
         guards = self._guards
         return {
-            "breakers": {
-                name: {"state": b.state(now_ms), "failures": b.failures, "opened": b.opened}
-                for name, b in zip(self._nodes, self._breakers, strict=True)
-            },
+            "breakers": self._breakers.states(now_ms),
             "placements": {
                 name: {
                     "allowed": guards.allowed[a],

@@ -1,0 +1,51 @@
+"""What split placements ask of the device, as an observation shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...envs.observation import ObservationTable
+from ...envs.schema import LOCAL, Scenario
+from ...envs.service import mean_ms
+
+
+class Heads:
+    """Times of the heads; made once for a scenario.
+
+    The device's speed of now is read off its first own placement: its believed latency is backlog and service, with
+    throttling and all that the device has learnt about itself.
+    """
+
+    def __init__(self, scenario: Scenario, table: ObservationTable) -> None:
+        """Note what is calibrated, and where the features are."""
+        self._calibrated_ms = [
+            0.0 if p.split is None else mean_ms(p.split.service) for p in scenario.placements
+        ]
+        own = next(p for p in scenario.placements if p.node == LOCAL)
+        self._own_ms, scale = mean_ms(own.service), table.scale.tolist()
+
+        def where(name: str) -> tuple[int, float]:
+            return table.index[name], scale[table.index[name]]
+
+        self._own, self._backlog = where(f"{own.name}_latency_ms"), where("device_backlog_ms")
+        self._latency = [where(f"{p.name}_latency_ms") for p in scenario.placements]
+
+    def whole_first(self, placements: list[int]) -> list[int]:
+        """Those that need nothing of the device, if there are any among them; else all."""
+        return [a for a in placements if self._calibrated_ms[a] == 0.0] or placements
+
+    def head_ms(self, values: Sequence[float], placement: int) -> float:
+        """What the device would compute for a placement (of an encoded vector (F,)), ms; 0 where the model is whole."""
+        calibrated_ms = self._calibrated_ms[placement]
+        if calibrated_ms == 0.0:
+            return 0.0
+        return calibrated_ms * (self._at(values, self._own) - self._at(values, self._backlog)) / self._own_ms
+
+    def rest_ms(self, values: Sequence[float], placement: int) -> float:
+        """Believed latency of a split placement less what the device has to do before."""
+        before_ms = self._at(values, self._backlog) + self.head_ms(values, placement)
+        return max(self._at(values, self._latency[placement]) - before_ms, 0.0)
+
+    @staticmethod
+    def _at(values: Sequence[float], where: tuple[int, float]) -> float:
+        return values[where[0]] * where[1]
