@@ -111,6 +111,14 @@ class Episode:
         self.throttle.now = state.episodes.throttled[0]
         return self.observer.observe(now_ms, float(self.simulator.tape.payload_kb[self.n, 0]))
 
+    def _sent_ms(self, link, now_ms, outcome):
+        """When the bytes have left: of those that went before a split model's, the link remembers it elsewhere."""
+        before = ("device_wait_ms", "head_ms", "link_wait_ms", "upload_ms", "recovery_ms")
+        about_ms = now_ms + sum(float(getattr(outcome, name)[0]) for name in before)
+        links = self.simulator.state.links
+        exact = [float(links.free_ms[0, link]), float(links.gap_from_ms[0, link])]
+        return min(exact, key=lambda ms: abs(ms - about_ms))
+
     def _at(self, time_ms, happen):
         heapq.heappush(self._events, (time_ms, next(self._number), happen))
 
@@ -129,9 +137,12 @@ class Episode:
         latency_ms, missed = float(result.outcome.latency_ms[0]), bool(result.outcome.missed[0])
         done_ms = now_ms + latency_ms
         sending_ms, service_ms = None, None
+        if p.split:
+            ready_ms, head_ms = float(state.episodes.device_free_ms[0]), float(result.outcome.head_ms[0])
+            self._at(ready_ms, lambda: observer.headed(attempt, ready_ms, head_ms))
         if p.remote:
             sending_ms = float(result.outcome.upload_ms[0]) + float(result.outcome.recovery_ms[0])
-            sent_ms = float(state.links.free_ms[0, p.link])
+            sent_ms = self._sent_ms(p.link, now_ms, result.outcome)
             self._at(sent_ms, lambda: observer.sent(attempt, sent_ms))
         else:
             done_ms = float(state.episodes.device_free_ms[0])

@@ -15,7 +15,7 @@ from carbonpilot.envs.schema import Scenario
 from carbonpilot.envs.validation import validated
 
 
-@pytest.mark.parametrize("name", ["metro", "khan-emu-a", "drive-b4", "carbonedge", "ng-tenants"])
+@pytest.mark.parametrize("name", ["metro", "khan-emu-a", "drive-b4", "carbonedge", "ng-tenants", "split"])
 def test_observations_are_the_simulators(name):
     episode = Episode(name)
     rng = np.random.default_rng(3)
@@ -82,6 +82,18 @@ def sites(draw):
         site["nodes"][f"node-{k}"] = node
         place = {**TINY["placements"][1], "name": f"remote-{k}", "node": f"node-{k}"}
         placements.append(place if batching else {**place, "batched_energy_j": None})
+        if draw(st.booleans()):
+            head = {
+                "cut": "c",
+                "service": {
+                    "distribution": "lognormal",
+                    "p50_ms": draw(st.sampled_from([10, 60])),
+                    "p95_ms": 90,
+                },
+                "active_energy_j": 0.4,
+                "activation_kb": draw(st.sampled_from([3.7, 60.0])),
+            }
+            placements.append({**placements[-1], "name": f"split-{k}", "split": head})
     site["placements"] = placements
     keep = {k: v for k, v in copy.deepcopy(TINY).items() if k not in site}
     return validated(Scenario, {**keep, **copy.deepcopy(site)}, "drawn")

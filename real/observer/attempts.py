@@ -8,6 +8,7 @@ from typing import Any
 from ...envs.beliefs import believe_computing, believe_sending, sent_mbps
 from ...envs.records import COMPUTING, COMPUTING_SLOTS, LINK, LONG_AGO_MS, NODE
 from ...envs.schema import LOCAL, Scenario
+from ...envs.service import mean_ms
 from .plain_records import plain_record
 
 # Stands for a believed latency where something that it follows from is unknown: every row of the table cuts it off.
@@ -35,7 +36,7 @@ class Attempt:
         """It was given away just now; ``expected_ms`` is the latency that was believed in."""
         self.placement, self.placed_ms, self.link, self.node = placement, placed_ms, link, node
         self.payload_kb, self.expected_ms = payload_kb, expected_ms
-        self.sending, self.computing = link is not None, link is None
+        self.sending, self.computing = link is not None, False
         self.number = 0  # on the device, among all that were
 
 
@@ -50,6 +51,8 @@ class Attempts:
         device: the newest requests on the device, a ring of `COMPUTING`.
         unanswered: the attempt at each node that is followed, the first since the last answer.
         link_of: number of each placement's link (P,); None on the device.
+        head_ms, activation_kb: of each placement (P,): what the device computes of a split model (None: it is whole),
+            and what it sends then.
     """
 
     def __init__(self, scenario: Scenario, site: Any, episode: Any) -> None:
@@ -73,21 +76,27 @@ class Attempts:
         self.link_of = [
             None if p.node == LOCAL else links.index(scenario.nodes[p.node].link) for p in scenario.placements
         ]
+        self.head_ms = [None if p.split is None else mean_ms(p.split.service) for p in scenario.placements]
+        self.activation_kb = [0.0 if p.split is None else p.split.activation_kb for p in scenario.placements]
         for k, number in zip(self._node_of, self.link_of, strict=True):
             self.node_list[k].link = number or 0
 
     def placed(
         self, now_ms: float, placement: int, payload_kb: float, believed: dict[int, float], expected_ms: float
     ) -> Attempt:
-        """A request is given to a placement; ``believed`` are the rows of this second."""
-        e, number = self._episode, self.link_of[placement]
+        """A request is given to a placement; ``believed`` are the rows of this second.
+
+        Of a split model the payload is of no account: what crosses the cut is always as large.
+        """
+        e, number, head_ms = self._episode, self.link_of[placement], self.head_ms[placement]
+        if head_ms is not None:
+            payload_kb = self.activation_kb[placement]
         attempt = Attempt(placement, now_ms, number, self._node_of[placement], payload_kb, expected_ms)
         if number is None:
-            attempt.number = e.begun
-            believe_computing(self._site, e, self.device, now_ms, believed[self._site.row_believed])
-            self._computing += 1
-            e.device_free_ms = math.inf
+            self._compute(attempt, now_ms, believed[self._site.row_believed])
         else:
+            if head_ms is not None:
+                self._compute(attempt, now_ms, head_ms)
             link = self.links[number]
             believe_sending(link, now_ms, payload_kb, believed[self._site.row_believed_rate + number])
             self._sending[number] += 1
@@ -96,6 +105,26 @@ class Attempts:
                 e.tail_until_ms, self._tail_of = math.inf, attempt
         self.unanswered.setdefault(attempt.node, attempt)
         return attempt
+
+    def _compute(self, attempt: Attempt, now_ms: float, service_ms: float) -> None:
+        """The device is given work that is believed to take so long."""
+        e = self._episode
+        attempt.number, attempt.computing = e.begun, True
+        believe_computing(self._site, e, self.device, now_ms, service_ms)
+        self._computing += 1
+        e.device_free_ms = math.inf
+
+    def computed(self, attempt: Attempt, now_ms: float, service_ms: float | None) -> bool:
+        """The device has done its part, if it had one that was not done yet; whether it had."""
+        computed, attempt.computing = attempt.computing, False
+        if computed:
+            self._computing -= 1
+            if not self._computing:
+                self._episode.device_free_ms = now_ms
+            if attempt.number >= self._episode.ended:  # else its place in the ring has been given away
+                slot = self.device[attempt.number & (COMPUTING_SLOTS - 1)]
+                slot.done_ms, slot.service_ms = now_ms, service_ms or 0.0
+        return computed
 
     def sent(self, attempt: Attempt, now_ms: float) -> None:
         """Its bytes have left."""
@@ -117,14 +146,7 @@ class Attempts:
     ) -> bool:
         """It was answered, failed or was given up; whether it was the device that computed it until now."""
         self.sent(attempt, now_ms)
-        computed, attempt.computing = attempt.computing, False
-        if computed:
-            self._computing -= 1
-            if not self._computing:
-                self._episode.device_free_ms = now_ms
-            if attempt.number >= self._episode.ended:  # else its place in the ring has been given away
-                slot = self.device[attempt.number & (COMPUTING_SLOTS - 1)]
-                slot.done_ms, slot.service_ms = now_ms, service_ms or 0.0
+        computed = self.computed(attempt, now_ms, service_ms)
         if self.unanswered.get(attempt.node) is attempt:
             del self.unanswered[attempt.node]
             node = self.node_list[attempt.node]
@@ -136,6 +158,15 @@ class Attempts:
             node.expected_ms = expected_ms
             node.pending_mbps = sent_mbps(attempt.payload_kb, sending_ms)
         return computed
+
+    def withdrawn(self, attempt: Attempt, now_ms: float) -> None:
+        """It never came to its node, of which nothing was learnt."""
+        self.sent(attempt, now_ms)
+        self.computed(attempt, now_ms, None)
+        if self.unanswered.get(attempt.node) is attempt:
+            del self.unanswered[attempt.node]
+            node = self.node_list[attempt.node]
+            node.done_ms = node.answered_ms
 
     def keep_open(self, now_ms: float) -> None:
         """Let what is unanswered end later than now: close to now, so that differences stay exact."""

@@ -63,8 +63,9 @@ class Observer:
     `refresh` belongs to a timer, once a second, and may run in another thread; all else belongs to the thread of the
     requests. Times are ms since the run began, on the clock that never jumps.
 
-    For each frame: `observe`, then `placed` for every attempt (the decision's, a fallback's), `answered` when an
-    attempt ends, `finished` when the frame has its result. A frame that comes to no decision is `skipped`.
+    For each frame: `observe`, then `placed` for every attempt (the decision's, a fallback's), `headed` when the device
+    has done its part of a split model, `answered` (or `withdrawn`) when an attempt ends, `finished` when the frame has
+    its result. A frame that comes to no decision is `skipped`.
 
     Args:
         scenario: the site's.
@@ -182,12 +183,23 @@ class Observer:
         Args:
             now_ms: now.
             placement: where it is executed (in shadow mode: not where the policy wanted).
-            payload_kb: what it sends; of no account on the device.
+            payload_kb: what it sends; of no account on the device and for split models.
         """
         expected_ms = float(self._single[placement])  # as the observation showed it
         return self._attempts.placed(
             now_ms, placement, self._single_kb(payload_kb), self._view.believed, expected_ms
         )
+
+    def headed(self, attempt: Attempt, now_ms: float, head_ms: float) -> None:
+        """The device has computed the head of a split model; ``head_ms`` is what that took, alone."""
+        if self._attempts.computed(attempt, now_ms, head_ms):
+            calibrated_ms = self._attempts.head_ms[attempt.placement]
+            assert calibrated_ms is not None
+            self._throttle.served(now_ms, head_ms, calibrated_ms)
+
+    def withdrawn(self, attempt: Attempt, now_ms: float) -> None:
+        """An attempt with a split model has ended before anything was sent: its head failed, or was not needed."""
+        self._attempts.withdrawn(attempt, now_ms)
 
     def sent(self, attempt: Attempt, now_ms: float) -> None:
         """An attempt's bytes have left; if that is not known, `answered` stands for it."""

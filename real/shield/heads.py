@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...envs.beliefs import device_shares
 from ...envs.observation import ObservationTable
-from ...envs.schema import LOCAL, Scenario
-from ...envs.service import mean_ms
+from ...envs.schema import Scenario
 
 
 class Heads:
@@ -18,28 +18,25 @@ class Heads:
 
     def __init__(self, scenario: Scenario, table: ObservationTable) -> None:
         """Note what is calibrated, and where the features are."""
-        self._calibrated_ms = [
-            0.0 if p.split is None else mean_ms(p.split.service) for p in scenario.placements
-        ]
-        own = next(p for p in scenario.placements if p.node == LOCAL)
-        self._own_ms, scale = mean_ms(own.service), table.scale.tolist()
+        self._split = [p.split is not None for p in scenario.placements]
+        self._share = device_shares(scenario).tolist()
+        scale = table.scale.tolist()
 
         def where(name: str) -> tuple[int, float]:
             return table.index[name], scale[table.index[name]]
 
-        self._own, self._backlog = where(f"{own.name}_latency_ms"), where("device_backlog_ms")
         self._latency = [where(f"{p.name}_latency_ms") for p in scenario.placements]
+        self._backlog = where("device_backlog_ms")
 
     def whole_first(self, placements: list[int]) -> list[int]:
-        """Those that need nothing of the device, if there are any among them; else all."""
-        return [a for a in placements if self._calibrated_ms[a] == 0.0] or placements
+        """Those of whole models, if there are any among them; else all."""
+        return [a for a in placements if not self._split[a]] or placements
 
     def head_ms(self, values: Sequence[float], placement: int) -> float:
         """What the device would compute for a placement (of an encoded vector (F,)), ms; 0 where the model is whole."""
-        calibrated_ms = self._calibrated_ms[placement]
-        if calibrated_ms == 0.0:
+        if not self._split[placement]:
             return 0.0
-        return calibrated_ms * (self._at(values, self._own) - self._at(values, self._backlog)) / self._own_ms
+        return self._share[placement] * (self._at(values, self._latency[0]) - self._at(values, self._backlog))
 
     def rest_ms(self, values: Sequence[float], placement: int) -> float:
         """Believed latency of a split placement less what the device has to do before."""

@@ -68,7 +68,6 @@ class Shield:
         self._names = [p.name for p in scenario.placements]
         self._breakers = Breakers(scenario, sight.node_of, breakers)
         self._heads = Heads(scenario, build_table(scenario))
-        self._split = [p.split is not None for p in scenario.placements]
         self._under_way = UnderWay(sight)
         self._node_of, self._link_of = sight.node_of, sight.link_of
         self._all = np.ones(len(self._names), dtype=np.bool_)
@@ -203,7 +202,7 @@ class Shield:
             return None
         guards = self._guards
         upper_local_ms = guards.upper_ms(LOCAL_INDEX)
-        head_ms = self._heads.head_ms(values, placement) if self._split[placement] else 0.0
+        head_ms = self._heads.head_ms(values, placement)
         if (
             upper_local_ms + head_ms * guards.trackers[LOCAL_INDEX].factor > left_ms
         ):  # too late to be sure of it
