@@ -17,6 +17,7 @@ from ..clock import SystemClock
 from ..probes.echo_probe import EchoProbe
 from ..probes.failure import ProbeFailure
 from ..probes.triton_counters import model_counters, parse_metrics
+from ..segments.manifest import Segment, check_files, read_manifest
 from ..site_file import Prober, RemoteModel, Server, SiteFile, file_sha256
 from .finding import Finding, looked_at
 
@@ -136,17 +137,32 @@ def _server(placement: str, server: Server, model: RemoteModel, site: SiteFile, 
 async def _ask(server: Server, model: RemoteModel, site: SiteFile, folder: Path) -> str:
     from ...envs.errors import MissingExtraError
     from ..executors.triton_channel import TritonChannel
-    from ..executors.triton_checks import check_served_model
+    from ..executors.triton_checks import check_served_model, check_served_tail
 
+    segment = None if model.segments is None else _segment(folder / model.segments, model.cut or "")
     channel = TritonChannel(server, folder)
     try:
         channel.open()
     except (ImportError, RuntimeError) as error:
         raise MissingExtraError("Asking a Triton server", "device") from error
     try:
-        return (await check_served_model(channel, model, site.deployment.frame)).provider
+        frame = site.deployment.frame
+        if segment is not None:
+            return (await check_served_tail(channel, model, segment, frame)).provider
+        return (await check_served_model(channel, model, frame)).provider
     finally:
         await channel.close()
+
+
+def _segment(folder: Path, cut: str) -> Segment:
+    """A split model's cut, with its files as they were written.
+
+    Raises:
+        InputError: one is missing or has changed.
+    """
+    manifest = read_manifest(folder)
+    check_files(manifest, folder, cut)
+    return manifest.segment(cut)
 
 
 def _absent(node: str, site: SiteFile) -> Finding:

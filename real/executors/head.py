@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...envs.errors import InputError
 from ...envs.model_card import INPUT
 from ..interfaces import ExecutorError, Frame, Head, Image
 from ..segments.manifest import Segment
-from ..segments.wire import pack
+from ..segments.wire import WireError, pack
 from ..site_file import FrameSize, LocalModel
 from .frame_input import model_input
 from .local import Mend, check_file, first_line
@@ -27,7 +28,7 @@ MEND = Mend(
     "Copy the whole folder, or make it with `carbonpilot segments write`.",
     "Copy the whole folder anew, or write the segments and calibrate again.",
 )
-ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+FLOATS = ("tensor(float)", "tensor(float16)")
 
 
 class HeadModel:
@@ -86,18 +87,25 @@ class HeadModel:
             activation = run(image)
         except Exception as err:  # onnxruntime's exceptions have no common base
             raise ExecutorError("model-error", f"The head {self._file} failed: {first_line(err)}") from err
-        self._check(activation)
-        parts = tuple(pack(activation, self._segment.wire))
+        try:
+            parts = tuple(pack(self._one(activation), self._segment.wire))
+        except WireError as err:
+            raise ExecutorError("wrong-answer", f"The head {self._file}: {err}.") from err
         return Head(parts, 0.0, 1000 * (time.perf_counter() - start_s))
 
-    def _check(self, activation: Any) -> None:
-        """Refuse what the tail cannot take; a number that is none would be a mask of noise."""
-        expected = tuple(self._segment.shape)
-        if not isinstance(activation, np.ndarray) or activation.shape != expected:
+    def _one(self, activation: Any) -> npt.NDArray[Any]:
+        """The activation of one request (1, ...).
+
+        Raises:
+            ExecutorError: it is not what the tail takes; a number that is none would be a mask of noise.
+        """
+        shape = tuple(self._segment.shape)
+        if not isinstance(activation, np.ndarray) or activation.shape not in ((1, *shape), shape):
             got = activation.shape if isinstance(activation, np.ndarray) else type(activation).__name__
-            raise ExecutorError("wrong-answer", f"The head {self._file} gave {got} instead of {expected}.")
+            raise ExecutorError("wrong-answer", f"The head {self._file} gave {got} instead of {(1, *shape)}.")
         if not np.isfinite(activation).all():
             raise ExecutorError("wrong-answer", f"The head {self._file} gave numbers that are not finite.")
+        return activation.reshape(1, *shape)
 
     def _open(self) -> Session:
         check_file(self._file, self._segment.head.sha256, MEND)
@@ -110,7 +118,7 @@ class HeadModel:
             output=self._segment.tensor,
         )
         try:
-            self._check(session.run(np.zeros((1, *self._size, 3), np.uint8)))
+            self._one(session.run(np.zeros((1, *self._size, 3), np.uint8)))
         except ExecutorError as err:
             raise InputError(f"{err} Write the segments again: carbonpilot segments write ...") from err
         return session
@@ -133,8 +141,8 @@ class HeadModel:
         if (
             gives is None
             or gives.name != tensor
-            or gives.type not in ELEMENTS
-            or gives.shape[1:] != shape[1:]
+            or gives.type not in FLOATS
+            or list(gives.shape[-len(shape) :]) != shape
         ):
             got = ", ".join(f"{t.name} {t.type} {t.shape}" for t in outputs)
             raise InputError(

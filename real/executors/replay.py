@@ -125,6 +125,8 @@ class ReplayExecutor:
             server=self.provider,
             notes=other,
             queued_ms=a.queued_ms,
+            head_queued_ms=a.head_queued_ms,
+            head_ms=a.head_ms,
         )
 
     async def close(self) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from ...envs.errors import InputError, MissingExtraError, nearest
+from ...envs.errors import InputError, MissingExtraError
 from ..interfaces import Answer, ExecutorError, Frame, Head
 from ..segments.manifest import Segment, read_manifest
+from ..segments.wire import TRITON_TYPES
 from ..site_file import FrameSize, LocalModel, RemoteModel
 from .device import Device
 from .head import HeadModel
@@ -22,8 +23,6 @@ from .worker import Worker
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferInput
-
-DATATYPES = {"float32": "FP32", "float16": "FP16", "uint8": "UINT8"}  # Triton's names
 
 
 class SplitExecutor:
@@ -134,14 +133,11 @@ class SplitExecutor:
         assert self._model.segments is not None
         assert self._model.cut is not None
         manifest = read_manifest(self._folder / self._model.segments)
-        cuts = {segment.cut: segment for segment in manifest.segments}
-        found = cuts.get(self._model.cut)
         where = f"deployment.remote.{self.placement}"
-        if found is None:
-            raise InputError(
-                f"{where}.cut: no cut '{self._model.cut}' in {self._model.segments}.{nearest(self._model.cut, cuts)} "
-                f"It has: {', '.join(cuts)}. Write it: carbonpilot segments write ... --cut {self._model.cut}"
-            )
+        try:
+            found = manifest.segment(self._model.cut)
+        except InputError as err:
+            raise InputError(f"{where}.cut: {err}") from err
         if found.triton_model != self._model.model:
             raise InputError(
                 f"{where}.model: the manifest calls the tail of '{found.cut}' '{found.triton_model}', the site file "
@@ -187,6 +183,6 @@ class SplitExecutor:
 def _tensor(name: str, values: npt.NDArray[Any]) -> InferInput:
     from tritonclient.grpc import InferInput
 
-    tensor = InferInput(name, list(values.shape), DATATYPES[values.dtype.name])
+    tensor = InferInput(name, list(values.shape), TRITON_TYPES[values.dtype.name])
     tensor.set_data_from_numpy(values)
     return tensor

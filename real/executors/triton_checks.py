@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...envs.errors import InputError, nearest
 from ...envs.model_card import INPUT, MASK_SCALE, OUTPUT
 from ..segments.manifest import Segment
-from ..segments.wire import ACTIVATION, SCALE
+from ..segments.wire import ACTIVATION, SCALE, TRITON_TYPES
 from ..site_file import FrameSize, RemoteModel
 from .triton_channel import TritonChannel, error_kind
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 ASK_TIMEOUT_S = 2.0  # a question; a server that is loading a model may not answer at all
 TYPES = {"jpeg": "TYPE_STRING", "uint8": "TYPE_UINT8"}
-WIRE_TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE_UINT8"}  # of an activation
 
 
 class UnreachableServerError(InputError):
@@ -65,16 +64,15 @@ async def check_served_tail(
         f"Load the tail of this manifest: carbonpilot segments load {model.segments} --server ... (cut {segment.cut}, "
         f"wire {segment.wire})."
     )
-    wanted = [Tensor("input", ACTIVATION, WIRE_TYPES[segment.wire], segment.shape[1:])]
+    wanted = [Tensor("input", ACTIVATION, f"TYPE_{TRITON_TYPES[segment.wire]}", segment.shape)]
     if segment.wire == "uint8":
         wanted.append(Tensor("input", SCALE, "TYPE_FP32", [2]))
     for tensor in (*wanted, _mask(frame)):
         _check_tensor(told, tensor, len(wanted), mend, mend)
-    there = told.given.get("tail_sha256", segment.tail.sha256)
-    if there != segment.tail.sha256:
+    if (there := told.given.get("tail_sha256", "")) != segment.tail.sha256:
         raise InputError(
-            f"{told.where} is another tail than the manifest's ({there[:12]}..., not {segment.tail.sha256[:12]}...). "
-            f"{mend}"
+            f"{told.where} is another tail than the manifest's: its SHA-256 is "
+            f"{there[:12] or 'not told'}, the manifest says {segment.tail.sha256[:12]}. {mend}"
         )
     return ServedModel(told.provider, _whole_number(told.where, told.given, "classes"))
 

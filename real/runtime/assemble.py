@@ -17,7 +17,7 @@ from ..shield.shield import Shield
 from ..site_file import SiteFile
 from .accounts import Accounts
 from .checked import Checked, carried
-from .checks import policy_note
+from .checks import check_activations, policy_note
 from .engine import Engine
 from .log_files import LogFiles
 from .log_writer import LogWriter
@@ -98,6 +98,7 @@ class Run:
         began = [asyncio.ensure_future(e.start()) for e in self.checked.executors.values()]
         try:
             await asyncio.gather(*began)
+            check_activations(self.checked.site, self.checked.executors)
         except BaseException:
             for task in began:
                 task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from ...envs.errors import InputError
 from ...envs.observation import ObservationTable
 from ...envs.scenario import scenario_sha256
 from ...envs.schema import Scenario
+from ...envs.units import BYTES_PER_KB
 from ..calibrate.machine import differences, this_machine
+from ..interfaces import Executor, Frame
 from ..site_file import SiteFile, file_sha256
 from .static_policy import ALWAYS, static_policy
+
+ACTIVATION_TOLERANCE = 0.01  # of the size of what crosses a cut, for rounded numbers in a site file
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +44,25 @@ def check_machine(site: SiteFile, path: Path, allow: bool) -> None:
             "--allow-other-device to run all the same."
         )
     log.warning("%s Run all the same, as asked for.", said)
+
+
+def check_activations(site: SiteFile, executors: Mapping[str, Executor]) -> None:
+    """Refuse segments that send another size than the site was calibrated with.
+
+    Raises:
+        InputError: likely another cut or wire under the same name.
+    """
+    nothing = Frame(0, "", None, None, 0.0)
+    for p in site.scenario.placements:
+        if p.split is None or p.name not in executors:
+            continue
+        sent_kb = executors[p.name].payload_bytes(nothing) / BYTES_PER_KB
+        if abs(sent_kb / p.split.activation_kb - 1.0) > ACTIVATION_TOLERANCE:
+            raise InputError(
+                f"Placement {p.name}: its segments send {sent_kb:.4g} kB for a frame, the site file says "
+                f"{p.split.activation_kb:.4g} kB (split.activation_kb). Likely cause: they were written anew with "
+                "another --wire; run `carbonpilot calibrate` again, or take the old segments."
+            )
 
 
 def open_policy(

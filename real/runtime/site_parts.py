@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ...envs.schema import LOCAL, GeneratedLink, PhasedLink, Scenario, SwitchedL
 from ...envs.service import mean_ms
 from ..clock import Clock
 from ..executors.make import make_executors
+from ..executors.worker import Worker
 from ..interfaces import Executor
 from ..meters.meter import Meter
 from ..probes.echo_probe import EchoProbe
@@ -202,15 +204,23 @@ def stand_ins(site: SiteFile, folder: Path, seed: int = 0) -> dict[str, Executor
         InputError: as `site_executors`.
     """
     from ...envs.model_card import MASK_SCALE
-    from ..executors.standin import StandInExecutor
+    from ..executors.standin import StandInExecutor, StandInSplitExecutor
 
     there = make_executors(site, folder)
     size = site.deployment.frame
     mask_size = (size.height // MASK_SCALE, size.width // MASK_SCALE)
+    device = Worker("stand-in for the device")
     made: dict[str, Executor] = {}
     for number, p in enumerate(site.scenario.placements):
         if p.name not in there:
             continue
-        servers = 1 if p.node == LOCAL else site.scenario.nodes[p.node].parallelism
-        made[p.name] = StandInExecutor(p, seed=seed + number, mask_size=mask_size, parallelism=servers)
+        settings: dict[str, Any] = {"seed": seed + number, "mask_size": mask_size}
+        if p.node == LOCAL:
+            made[p.name] = StandInExecutor(p, worker=device, **settings)
+            continue
+        settings["parallelism"] = site.scenario.nodes[p.node].parallelism
+        if p.split is None:
+            made[p.name] = StandInExecutor(p, **settings)
+        else:
+            made[p.name] = StandInSplitExecutor(p, device=device, **settings)
     return made
