@@ -15,7 +15,7 @@ from ...envs.scenario import scenario_dict
 from ...envs.schema import LOCAL, Scenario
 from ...envs.validation import validated
 from ..clock import Clock, SystemClock
-from ..interfaces import Executor, Frame
+from ..interfaces import Executor, Frame, HeadAndTail
 from ..meters.meter import MeterError
 from ..observer.levels import node_levels
 from ..site_file import Deployment, SiteFile
@@ -27,7 +27,7 @@ from .local import measure_local
 from .node_entry import calibrate_node
 from .payload import measure_payload
 from .power import KEYS as ENERGY_KEYS
-from .power import device_meter, measure_energy
+from .power import device_meter, head_key, measure_energy
 from .runtime_overhead import measure_overhead
 from .statistics import bootstrapped
 
@@ -87,12 +87,20 @@ async def calibrate(
         remote = {
             p.name: executors[p.name] for p in scenario.placements if p.node != LOCAL and p.node not in gone
         }
-        measure_payload(ledger, remote, good, wanted.images, effort.images)
+        frames_sent = {
+            p.name: remote[p.name] for p in scenario.placements if p.name in remote and p.split is None
+        }
+        measure_payload(ledger, frames_sent, good, wanted.images, effort.images)
         for name in links:
             await _link(job, name)
         for name in (n for n in scenario.nodes if n not in gone):
             await calibrate_node(job, name, remote)
-        await _device(job, executors[scenario.placements[0].name])
+        splits = {
+            i: e
+            for i, p in enumerate(scenario.placements)
+            if isinstance(e := remote.get(p.name), HeadAndTail)
+        }
+        await _device(job, executors[scenario.placements[0].name], splits)
     ledger.check_complete()
     ledger.assume_rest(f"the base scenario's number ({wanted.base_name})")
     return Calibration(_site(ledger, wanted, clock or SystemClock()), ledger.notes)
@@ -140,8 +148,8 @@ def _path(wanted: Wanted, link: str) -> str:
     return link_path(wanted.base, link, wanted.condition, wanted.keep_links)
 
 
-async def _device(job: Job, executor: Executor) -> None:
-    """Measure placement 0: times, then energy where a meter is."""
+async def _device(job: Job, executor: Executor, splits: Mapping[int, HeadAndTail]) -> None:
+    """Measure placement 0: times, then energy where a meter is; that of the heads of split models too."""
     await measure_local(job, executor)
     try:
         meter = device_meter(job.deployment.meters)
@@ -151,9 +159,9 @@ async def _device(job: Job, executor: Executor) -> None:
                 "inference are the base scenario's, assumed. `carbonpilot doctor` lists the meters of this machine."
             )
             return
-        await measure_energy(job, meter, executor)
+        await measure_energy(job, meter, executor, splits)
     except MeterError as error:
-        job.ledger.could_not(ENERGY_KEYS, str(error))
+        job.ledger.could_not([*ENERGY_KEYS, *map(head_key, splits)], str(error))
 
 
 def draft_site(base: Scenario, deployment: Deployment, where: str) -> SiteFile:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.errors import InputError
-from ...envs.schema import LOCAL, Scenario
+from ...envs.schema import LOCAL, Placement, Scenario
 from ...envs.strict_yaml import read_yaml
 from ...envs.validation import validated
 from ..site_file import Deployment, file_sha256
@@ -59,6 +59,10 @@ def _move(content: dict[str, Any], folder: Path, site_folder: Path) -> None:
         for key in ("file", "engine_cache"):
             if local.get(key) is not None:
                 local[key] = moved(local[key])
+    remote = content.get("remote")
+    for model in remote.values() if isinstance(remote, dict) else ():
+        if isinstance(model, dict) and model.get("segments") is not None:
+            model["segments"] = moved(model["segments"])
     servers = content.get("servers")
     for server in servers.values() if isinstance(servers, dict) else ():
         tls = server.get("tls") if isinstance(server, dict) else None
@@ -89,7 +93,7 @@ def template(scenario: Scenario) -> str:
         "  providers: [cpu] # in the order of preference: tensorrt, cuda, cpu",
         "  intra_op_threads: 4",
         "remote: # placement: model on its node's server; encoding jpeg (with jpeg_quality) or uint8",
-        *(f"  {p.name}: {{model: {p.model}-jpeg, encoding: jpeg, jpeg_quality: 90}}" for p in remote),
+        *(f"  {p.name}: {_remote(p)}" for p in remote),
         "servers: # node: gRPC address of its Triton server, and its metrics page",
         *(
             f'  {name}: {{grpc: "{name}.example:8001", metrics: "http://{name}.example:8002/metrics"}}'
@@ -115,3 +119,13 @@ def template(scenario: Scenario) -> str:
                 line.replace(empty, f"{empty} {{}}") if line.startswith(empty) else line for line in lines
             ]
     return "\n".join(lines) + "\n"
+
+
+def _remote(p: Placement) -> str:
+    """What the template says of a placement on a server."""
+    if p.split is None:
+        return f"{{model: {p.model}-jpeg, encoding: jpeg, jpeg_quality: 90}}"
+    return (
+        f"{{model: {p.model}-{p.split.cut}-tail, encoding: activation, segments: segments, cut: {p.split.cut}}} "
+        "# of `carbonpilot segments write`"
+    )

@@ -11,9 +11,10 @@ import numpy as np
 
 from ...envs.errors import InputError
 from ...envs.schema import Scenario
-from ..interfaces import Executor
+from ..interfaces import Executor, HeadAndTail
 from ..probes.echo_probe import EchoProbe
 from ..probes.failure import ProbeFailure
+from .heads import enter_head, tails_of
 from .job import Job
 from .ledger import Ledger
 from .link_entry import prober
@@ -46,8 +47,9 @@ async def calibrate_node(job: Job, node: str, executors: Mapping[str, Executor])
                 if scenario.nodes[node].batching is not None:
                     shares.append(await _share(job, i, questions, executors[p.name], configs[i], alone_ms))
             except InputError as error:
-                if not job.ledger.touched(f"placements.{i}.service"):
-                    job.ledger.could_not([f"placements.{i}.service"], str(error))
+                keys = [f"placements.{i}.service"]
+                keys += [] if p.split is None else [f"placements.{i}.split.service"]
+                job.ledger.could_not([key for key in keys if not job.ledger.touched(key)], str(error))
         _enter_shares(job.ledger, scenario, node, shares)
     finally:
         await questions.close()
@@ -102,6 +104,8 @@ async def _service(job: Job, index: int, questions: TritonQuestions, executor: E
     service = job.with_overhead([c.device_ms + c.server_ms + more_ms for c in calls])
     method = "server statistics + encoding + gRPC, without the network"
     enter_service(job.ledger, f"placements.{index}.service", service, method)
+    if isinstance(executor, HeadAndTail):
+        enter_head(job.ledger, index, executor, [c.head_ms for c in calls], job.frames[0])
     job.ledger.notes.append(_remark(job, placement.name, calls, overhead, shared, service))
     return float(np.mean(service))
 
@@ -112,13 +116,15 @@ def _remark(
     device, server, wall = (
         float(np.mean([getattr(c, key) for c in calls])) for key in ("device_ms", "server_ms", "wall_ms")
     )
+    head = float(np.mean([c.head_ms for c in calls]))
     runtime = float(np.mean(job.overhead_ms))
     text = (
         f"{name}: {np.mean(service_ms):.4g} ms of service = {server:.4g} at the server + {device:.3g} encoding and "
         f"decoding + {overhead.value:.3g} [{overhead.low:.3g}, {overhead.high:.3g}] gRPC + "
         f"{runtime:.3g} runtime; whole calls took {wall:.4g} ms on average, so the network took "
-        f"{wall + runtime - float(np.mean(service_ms)):.4g} ms."
+        f"{wall + runtime - head - float(np.mean(service_ms)):.4g} ms."
     )
+    text += f" Before that the device computed the head for {head:.4g} ms." if head else ""
     return text + (f" {shared} calls met other tenants and were left out." if shared else "")
 
 
@@ -132,8 +138,10 @@ async def _share(
 ) -> Estimate:
     """What one more image of a batch adds, as a share of the placement's whole service time."""
     model = job.deployment.remote[job.scenario.placements[index].name].model
+    frames = job.frames[: config.max_batch]
+    together = await tails_of(executor, frames)
     sizes, times = await batch_times(
-        executor, questions, model, job.frames, config.max_batch, job.effort.bursts, job.tell
+        together, questions, model, frames, config.max_batch, job.effort.bursts, job.tell
     )
     share = marginal_share(sizes, times)
     at_server = float(np.mean([t for b, t in zip(sizes, times, strict=True) if b == min(sizes)]))

@@ -9,6 +9,8 @@ infinitely good network:
             + small call - round trip            (gRPC and wake-ups: a call that carries nothing, against a probe)
             + the server's whole time            (its statistics: queue, input, compute, output)
             - the batcher's delay                (only where the simulator adds it itself, on nodes with tenants)
+
+Of a split model all this is the tail's; the head is what the call took beside it on the device.
 """
 
 from __future__ import annotations
@@ -42,12 +44,14 @@ class RemoteCall:
         device_ms: encoding and decoding on the device.
         server_ms: at the server, its queue included.
         payload_kb: sent.
+        head_ms: before all of it on the device: a split model's head, 0 of whole models.
     """
 
     wall_ms: float
     device_ms: float
     server_ms: float
     payload_kb: float
+    head_ms: float = 0.0
 
 
 async def remote_calls(
@@ -79,11 +83,10 @@ async def remote_calls(
             shared += 1
             return
         answer = call.answer
-        found.append(
-            RemoteCall(
-                call.wall_ms, answer.prepare_ms + answer.finish_ms, took.total_ms, answer.sent_bytes / 1000
-            )
-        )
+        device_ms = answer.prepare_ms + answer.finish_ms
+        # With the hand-over to the device's worker and back, as for the device's own model.
+        head_ms = call.wall_ms - device_ms - answer.execute_ms if answer.head_ms > 0.0 else 0.0
+        found.append(RemoteCall(call.wall_ms, device_ms, took.total_ms, answer.sent_bytes / 1000, head_ms))
 
     await paced_calls(executor, frames, effort.calls, gap_s, ask)
     if len(found) < LEAST_CALLS:

@@ -1,0 +1,57 @@
+"""Split models: their heads as the device's own work, their tails as a server's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...envs.units import BYTES_PER_KB
+from ..interfaces import Answer, Executor, Frame, Head, HeadAndTail
+from .calls import TIMEOUT_S
+from .ledger import Ledger
+from .local import enter_service
+
+
+class Tails:
+    """An executor of the tail alone: heads are computed before, so that tails can come to a server together."""
+
+    def __init__(self, inner: HeadAndTail, heads: dict[int, Head]) -> None:
+        """Take what `computed_heads` gave."""
+        self.placement, self.provider = inner.placement, inner.provider
+        self._inner, self._heads = inner, heads
+
+    async def start(self) -> None:
+        """It is started."""
+
+    def payload_bytes(self, frame: Frame) -> int:
+        """As the executor itself."""
+        return self._inner.payload_bytes(frame)
+
+    async def execute(self, frame: Frame, timeout_s: float | None) -> Answer:
+        """Send the activation of a frame whose head was computed."""
+        return await self._inner.tail(frame, self._heads[frame.index], timeout_s)
+
+    async def close(self) -> None:
+        """It is closed by whoever started it."""
+
+
+async def tails_of(executor: Executor, frames: Sequence[Frame]) -> Executor:
+    """The executor, or the tail alone of a split model's.
+
+    Raises:
+        ExecutorError: a head failed.
+    """
+    if not isinstance(executor, HeadAndTail):
+        return executor
+    return Tails(executor, {frame.index: await executor.head(frame, TIMEOUT_S) for frame in frames})
+
+
+def enter_head(
+    ledger: Ledger, index: int, executor: HeadAndTail, times_ms: Sequence[float], frame: Frame
+) -> None:
+    """Enter what a split placement asks of the device and of the link; ``times_ms`` are of its heads."""
+    key = f"placements.{index}.split"
+    method = f"heads at the camera's rate, {executor.provider}, packing included"
+    enter_service(ledger, f"{key}.service", times_ms, method)
+    ledger.derived(
+        f"{key}.activation_kb", executor.payload_bytes(frame) / BYTES_PER_KB, "the segments' manifest"
+    )
