@@ -42,12 +42,18 @@ def placement_checks(scenario: Scenario, totals: Iterable[Comparison]) -> list[C
         if not c.judged:
             continue
         part = f"placements.{index[c.placement]}"
-        service = f"{part}.service"
-        found.append(_check(service, f"mean latency of {c.placement}", c.mean_ms, "ms", MEAN_SHARE))
+        service, energy = f"{part}.service", f"{part}.active_energy_j"
+        if c.head_ms is None or c.rest_ms is None:
+            found.append(_check(service, f"mean latency of {c.placement}", c.mean_ms, "ms", MEAN_SHARE))
+        else:  # so that what no longer fits can be told: the device's part, or the server's
+            head = _check(f"{part}.split.service", f"head of {c.placement}", c.head_ms, "ms", MEAN_SHARE)
+            rest = _check(service, f"mean of {c.placement} after its head", c.rest_ms, "ms", MEAN_SHARE)
+            found += [head, rest]
+            service = service if head.ok else head.part
+            energy = f"{part}.split.active_energy_j"  # the part that a meter of the device corrects
         if c.count >= LEAST_FOR_P95:
             found.append(_check(service, f"p95 latency of {c.placement}", c.p95_ms, "ms", P95_SHARE))
         if c.energy_j is not None:
-            energy = f"{part}.active_energy_j"
             found.append(_check(energy, f"energy of {c.placement}", c.energy_j, "J", ENERGY_SHARE))
     return found
 

@@ -79,6 +79,7 @@ class Comparison:
         count: requests.
         mean_ms, p50_ms, p95_ms: latency.
         energy_j: marginal energy of a request, mean of those that were charged; None where none was.
+        head_ms, rest_ms: of a split model: mean time of the head, and mean of what follows on it; None of a whole one.
     """
 
     placement: str
@@ -89,6 +90,8 @@ class Comparison:
     p50_ms: Figure
     p95_ms: Figure
     energy_j: Figure | None
+    head_ms: Figure | None = None
+    rest_ms: Figure | None = None
 
     @property
     def judged(self) -> bool:
@@ -103,6 +106,7 @@ def comparison(
     chosen: Flags,
     latency_ms: tuple[F64, F64],
     energy_j: tuple[F64, F64],
+    parts: tuple[tuple[F64, F64], tuple[F64, F64]] | None = None,
 ) -> Comparison | None:
     """Compare the chosen requests; None where there are none.
 
@@ -110,6 +114,7 @@ def comparison(
         placement, condition, basis: see `Comparison`.
         chosen: which requests (N,).
         latency_ms, energy_j: measured (N,), NaN where unknown, and predicted (N, B).
+        parts: of a split model, the same of the head, and of what follows on it.
     """
     count = int(chosen.sum())
     if not count:
@@ -126,4 +131,5 @@ def comparison(
         figure(*latency, p50),
         figure(*latency, p95),
         figure(*energy, np.mean) if charged.any() else None,
+        *(figure(part[0][chosen], part[1][chosen], np.mean) for part in parts or ()),
     )

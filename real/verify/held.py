@@ -117,8 +117,10 @@ def hindsight_over(run: RunLog, scenario: Scenario, hindsight: Hindsight, seed: 
     frames, count = run.frames, len(run.frames)
     issued = np.array([f.issued_ms for f in frames])
     payload, unknown = np.array([f.payload_kb for f in frames]), np.full(count, np.nan)
-    nobody, first = np.zeros(count, np.int64), np.zeros(count, bool)
-    every = Served(np.arange(count), nobody, issued, unknown, payload, unknown, unknown, first, 0, 0)
+    nobody, first, none = np.zeros(count, np.int64), np.zeros(count, bool), np.zeros(count)
+    every = Served(
+        np.arange(count), nobody, issued, unknown, payload, none, none, unknown, unknown, first, 0, 0
+    )
     world = world_between(run.worlds, float(issued[0]), float(issued[-1]) + 1.0, where)
     recorded = tape_of_log(scenario, every, world, conditions(world), DRAWS, (seed,), where)
     plan = hindsight(recorded.scenario, recorded.tape)

@@ -13,6 +13,7 @@ from ...envs.simulator import Simulator
 from ...envs.tape import Tape
 
 F64 = npt.NDArray[np.float64]
+HEAD = ("device_wait_ms", "head_ms")  # terms that only split models have
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Played:
         energy_j, carbon_mg: marginal account.
         account_mg: carbon in the scenario's account.
         device_j: the part of ``energy_j`` that the device itself draws.
+        device_wait_ms, head_ms: of split models: waiting for the device, and the head; 0 of whole ones.
         terms: mean latency terms by name (N,), ms.
     """
 
@@ -32,7 +34,14 @@ class Played:
     carbon_mg: F64
     account_mg: F64
     device_j: F64
+    device_wait_ms: F64
+    head_ms: F64
     terms: dict[str, F64]
+
+    def part(self, rows: slice) -> Played:
+        """Some of the requests."""
+        arrays = {name: values[rows] for name, values in vars(self).items() if name != "terms"}
+        return Played(**arrays, terms={name: values[rows] for name, values in self.terms.items()})
 
 
 def play(scenario: Scenario, tape: Tape, plan: npt.NDArray[np.int64]) -> Played:
@@ -48,7 +57,14 @@ def play(scenario: Scenario, tape: Tape, plan: npt.NDArray[np.int64]) -> Played:
     simulator = Simulator(scenario, draws)
     simulator.reset_tape(tape)
     shape = plan.shape
-    kept = ("latency_ms", "energy_j_marginal", "carbon_mg_marginal", "carbon_mg", *MARGINAL_ENERGY_TERMS[:2])
+    kept = (
+        "latency_ms",
+        "energy_j_marginal",
+        "carbon_mg_marginal",
+        "carbon_mg",
+        *MARGINAL_ENERGY_TERMS[:2],
+        *HEAD,
+    )
     out = {name: np.zeros(shape) for name in kept}
     terms = {name: np.zeros(shape[0]) for name in LATENCY_TERMS}
     try:
@@ -67,6 +83,7 @@ def play(scenario: Scenario, tape: Tape, plan: npt.NDArray[np.int64]) -> Played:
         out["carbon_mg_marginal"],
         out["carbon_mg"],
         device_j,
+        *(out[name] for name in HEAD),
         terms,
     )
 
@@ -75,7 +92,7 @@ def joined(parts: list[Played]) -> Played:
     """Stretches of the same number of draws, one after the other."""
     if len(parts) == 1:
         return parts[0]
-    names = ("latency_ms", "energy_j", "carbon_mg", "account_mg", "device_j")
+    names = ("latency_ms", "energy_j", "carbon_mg", "account_mg", "device_j", *HEAD)
     arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
     terms = {name: np.concatenate([p.terms[name] for p in parts]) for name in parts[0].terms}
     return Played(**arrays, terms=terms)

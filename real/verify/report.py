@@ -141,7 +141,8 @@ def as_json(found: Verification, log: str, seed: int) -> dict[str, Any]:
 
 
 def _comparison(c: Comparison) -> dict[str, Any]:
-    figures = {name: _figure(getattr(c, name)) for name in ("mean_ms", "p50_ms", "p95_ms", "energy_j")}
+    names = ("mean_ms", "p50_ms", "p95_ms", "energy_j", "head_ms", "rest_ms")
+    figures = {name: _figure(getattr(c, name)) for name in names}
     head = {"placement": c.placement, "condition": c.condition, "basis": c.basis, "count": c.count}
     return {**head, "judged": c.judged, **figures}
 

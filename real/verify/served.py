@@ -27,7 +27,8 @@ class Served:
         placement: index of the placement that answered.
         arrival_ms: when the call that answered began; the frame's issue, unless other things were tried first.
         latency_ms: from there to the result.
-        payload_kb: what offloading it sends.
+        payload_kb: what offloading it as a whole sends.
+        device_wait_ms, head_ms: of a split model's call: waiting for the device, and the head; 0 of whole models.
         energy_j, carbon_mg: marginal, as the run accounted for it; NaN where the account failed, carbon also where
             the grid was unknown.
         second: the frame was answered by a second call, after a failure, a deadline, or beside another.
@@ -40,6 +41,8 @@ class Served:
     arrival_ms: F64
     latency_ms: F64
     payload_kb: F64
+    device_wait_ms: F64
+    head_ms: F64
     energy_j: F64
     carbon_mg: F64
     second: npt.NDArray[np.bool_]
@@ -75,6 +78,8 @@ def served(frames: list[FrameRecord], placements: list[str], where: str) -> Serv
                 began,
                 frame.issued_ms + frame.latency_ms - began,
                 frame.payload_kb,
+                call.head_queued_ms,
+                call.head_ms,
                 np.nan if frame.energy_j_marginal is None else frame.energy_j_marginal,
                 np.nan if frame.carbon_mg_marginal is None else frame.carbon_mg_marginal,
                 len(frame.attempts) > 1,
@@ -86,8 +91,8 @@ def served(frames: list[FrameRecord], placements: list[str], where: str) -> Serv
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     return Served(
         *columns[:2],
-        *(c.astype(np.float64) for c in columns[2:7]),
-        second=columns[7].astype(bool),
+        *(c.astype(np.float64) for c in columns[2:9]),
+        second=columns[9].astype(bool),
         unanswered=len(frames) - len(rows),
         failed=sum(a.error is not None for f in frames for a in f.attempts),
     )

@@ -20,7 +20,7 @@ from ...envs.node_loads import draw_load
 from ...envs.observation import build_table
 from ...envs.outcome import IDLE_ENERGY_TERMS, MARGINAL_ENERGY_TERMS, Outcome
 from ...envs.scenario import scenario_sha256
-from ...envs.schema import Scenario
+from ...envs.schema import LOCAL, Scenario
 from ...envs.simulator import Simulator
 from ...envs.streams import Stream, episode_keys, mix64, salt
 from ...envs.tape import Part
@@ -108,7 +108,9 @@ def _header(scenario: Scenario) -> Header:
 def _frame(scenario: Scenario, n: int, placement: str, outcome: Outcome, payload_kb: float) -> FrameRecord:
     values = {name: float(getattr(outcome, name)[0]) for name in _NUMBERS}
     issued, latency = float(outcome.issued_ms[0]), float(outcome.latency_ms[0])
-    sent = None if placement == scenario.placements[0].name else round(1000 * payload_kb)
+    p = next(p for p in scenario.placements if p.name == placement)
+    sent_kb = p.split.activation_kb if p.split is not None else 0.0 if p.node == LOCAL else payload_kb
+    head_queued_ms, head_ms = (float(getattr(outcome, name)[0]) for name in ("device_wait_ms", "head_ms"))
     call = Attempt(
         placement=placement,
         started_ms=issued,
@@ -116,11 +118,13 @@ def _frame(scenario: Scenario, n: int, placement: str, outcome: Outcome, payload
         error=None,
         used=True,
         prepare_ms=0.0,
-        execute_ms=latency,
+        execute_ms=latency - head_queued_ms - head_ms,
         finish_ms=0.0,
-        sent_bytes=sent or 0,
+        sent_bytes=round(1000 * sent_kb),
         received_bytes=0,
         queued_ms=0.0,
+        head_queued_ms=head_queued_ms,
+        head_ms=head_ms,
     )
     return FrameRecord(
         frame=n,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...envs.errors import InputError
-from ...envs.schema import Scenario
+from ...envs.schema import Placement, Scenario
 from ...envs.units import MS_PER_S
 from ..site_file import SiteFile
 from .checks import Check, link_checks, payload_check, placement_checks, recalibrate
@@ -161,9 +161,7 @@ def _cells(scenario: Scenario, stretches: list[Stretch], played: Played) -> list
                 node = scenario.nodes.get(p.node)
                 basis = "calibrated" if node is None else s.recorded.links[node.link].basis[k]
                 chosen = inside & (s.requests.placement == a)
-                latency = (s.requests.latency_ms, played.latency_ms[rows])
-                energy = (s.requests.energy_j, played.energy_j[rows])
-                cell = comparison(p.name, condition.name, basis, chosen, latency, energy)
+                cell = _compared(p, condition.name, basis, chosen, s.requests, played.part(rows))
                 out += [] if cell is None else [cell]
     return out
 
@@ -176,10 +174,20 @@ def _totals(scenario: Scenario, stretches: list[Stretch], played: Played) -> lis
         node = scenario.nodes.get(p.node)
         good = np.concatenate([_calibrated(s, None if node is None else node.link) for s in stretches])
         chosen = good & ~requests.second & (requests.placement == a)
-        latency, energy = (requests.latency_ms, played.latency_ms), (requests.energy_j, played.energy_j)
-        total = comparison(p.name, "all", "calibrated", chosen, latency, energy)
+        total = _compared(p, "all", "calibrated", chosen, requests, played)
         out += [] if total is None else [total]
     return out
+
+
+def _compared(
+    p: Placement, condition: str, basis: str, chosen: npt.NDArray[np.bool_], requests: Served, played: Played
+) -> Comparison | None:
+    latency, energy = (requests.latency_ms, played.latency_ms), (requests.energy_j, played.energy_j)
+    parts = None
+    if p.split is not None:
+        rest, predicted = (r.latency_ms - r.device_wait_ms - r.head_ms for r in (requests, played))
+        parts = (requests.head_ms, played.head_ms), (rest, predicted)
+    return comparison(p.name, condition, basis, chosen, latency, energy, parts)
 
 
 def _calibrated(s: Stretch, link: str | None) -> npt.NDArray[np.bool_]:
