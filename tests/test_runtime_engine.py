@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import Counter
 from datetime import datetime, timezone
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carbonpilot.real.interfaces import Answer, ExecutorError, Frame
+from carbonpilot.real.interfaces import Answer, ExecutorError, Frame, Head
 from carbonpilot.real.runtime.engine import Engine
 from carbonpilot.real.runtime.race import Limits
 from carbonpilot.real.runtime.story import Judgement
@@ -89,12 +90,39 @@ class Scripted:
             self.running -= 1
 
 
+class ScriptedSplit(Scripted):
+    """A split model: ``heads`` is a script of the same kind for the device's part."""
+
+    def __init__(self, placement: str, script, heads) -> None:
+        super().__init__(placement, script)
+        self.device = Scripted("local", heads)
+
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def head(self, frame: Frame, timeout_s: float | None) -> Head:
+        answered = await self.device.execute(frame, timeout_s)
+        if not isinstance(answered, Answer) or not isinstance(answered.mask, np.ndarray):
+            raise TypeError("a bug in an executor")
+        return Head((), 0.0, 5.0)
+
+    async def tail(self, frame: Frame, head: Head, timeout_s: float | None) -> Answer:
+        return await super().execute(frame, timeout_s)
+
+    async def execute(self, frame: Frame, timeout_s: float | None) -> Answer:
+        raise AssertionError("the engine shares the device, so it asks for the parts")
+
+
 class FakeMind:
     """Decides by a script: ("place", placement, fallback_after_s or None) or ("raise",)."""
 
     def __init__(self, script, backup="edge") -> None:
         self.script, self.chosen_backup = script, backup
         self.began, self.ends, self.results = [], [], []
+        self.headed_calls, self.sent_calls, self.rest = [], [], 0.0
 
     def judge(self, story):
         what, *rest = self.script[story.frame.index % len(self.script)]
@@ -112,6 +140,15 @@ class FakeMind:
 
     def beaten(self, story, call):
         pass
+
+    def headed(self, story, call):
+        self.headed_calls.append(call)
+
+    def sending(self, story, call):
+        self.sent_calls.append(call)
+
+    def rest_ms(self, story, call):
+        return self.rest
 
     def ended(self, story, call):
         assert call.ended_s is not None
@@ -143,6 +180,7 @@ def frame(index: int, good: bool = True) -> Frame:
 def play(
     mind,
     scripts,
+    splits=None,
     frames=20,
     gap_s=0.1,
     good=lambda i: True,
@@ -151,8 +189,12 @@ def play(
     rest_s=0.0,
     **options,
 ):
-    """Offer frames at a rate in virtual time; returns the engine, the results, the recorder and the executors."""
+    """Offer frames at a rate in virtual time; returns the engine, the results, the recorder and the executors.
+
+    ``splits`` has scripts of tail and head.
+    """
     executors = {name: Scripted(name, script) for name, script in scripts.items()}
+    executors |= {name: ScriptedSplit(name, *both) for name, both in (splits or {}).items()}
     recorder, results = Stories(), []
 
     async def run():
@@ -206,23 +248,27 @@ SCRIPTS = st.lists(ACTS, min_size=1, max_size=6)
 DECISIONS = st.one_of(
     st.just(("raise",)),
     st.tuples(
-        st.just("place"), st.sampled_from(["local", "edge", "far", "nowhere"]), st.none() | st.floats(0, 0.2)
+        st.just("place"),
+        st.sampled_from(["local", "edge", "far", "cut", "nowhere"]),
+        st.none() | st.floats(0, 0.2),
     ),
 )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    local=SCRIPTS, edge=SCRIPTS, far=SCRIPTS, decisions=st.lists(DECISIONS, min_size=1, max_size=6),
+    local=SCRIPTS, edge=SCRIPTS, far=SCRIPTS, cut=st.tuples(SCRIPTS, SCRIPTS), decisions=st.lists(DECISIONS, min_size=1, max_size=6),
     bad=st.sets(st.integers(0, 19)), gap_s=st.floats(0, 0.2), queue=st.integers(1, 6),
     stop=st.none() | st.integers(0, 19), drain_s=st.floats(0, 0.3), mode=st.sampled_from(["active", "shadow"]),
-    broken=st.sets(st.sampled_from(["taker", "backup"])),
+    broken=st.sets(st.sampled_from(["taker", "backup"])), backup=st.sampled_from(["edge", "cut"]),
+    rest_ms=st.sampled_from([0.0, 100.0, 1e9]),
 )  # fmt: skip
 def test_every_frame_gives_one_result_and_one_record(
-    local, edge, far, decisions, bad, gap_s, queue, stop, drain_s, mode, broken
+    local, edge, far, cut, decisions, bad, gap_s, queue, stop, drain_s, mode, broken, backup, rest_ms
 ):
     logging.disable(logging.CRITICAL)
-    mind = FakeMind(decisions, backup="nowhere" if "backup" in broken else "edge")
+    mind = FakeMind(decisions, backup="nowhere" if "backup" in broken else backup)
+    mind.rest = rest_ms
     results = []
 
     def taker(result):
@@ -231,8 +277,8 @@ def test_every_frame_gives_one_result_and_one_record(
             raise RuntimeError("a bug in the embedding program")
 
     engine, _, recorder, executors = play(
-        mind, {"local": local, "edge": edge, "far": far}, good=lambda i: i not in bad, gap_s=gap_s, queue=queue,
-        stop_after=stop, drain_s=drain_s, mode=mode, on_result=taker,
+        mind, {"local": local, "edge": edge, "far": far}, {"cut": cut}, good=lambda i: i not in bad, gap_s=gap_s,
+        queue=queue, stop_after=stop, drain_s=drain_s, mode=mode, on_result=taker,
     )  # fmt: skip
     logging.disable(logging.NOTSET)
     offered = 20 if stop is None else stop
@@ -245,6 +291,8 @@ def test_every_frame_gives_one_result_and_one_record(
     assert engine.in_flight == 0
     assert executors["local"].most <= 1
     assert executors["edge"].most + executors["far"].most <= 2 * LIMITS.in_flight
+    assert executors["cut"].most <= LIMITS.in_flight
+    _check_the_device(recorder.stories)
     for story in recorder.stories:
         assert sum(call.used for call in story.calls) == (story.latency_ms is not None)
         assert len(story.calls) <= 2
@@ -253,9 +301,22 @@ def test_every_frame_gives_one_result_and_one_record(
         if story.frame.problem:
             assert story.calls == []
     if mode == "shadow":
-        assert executors["edge"].calls == executors["far"].calls == 0
+        assert executors["edge"].calls == executors["far"].calls == executors["cut"].device.calls == 0
     # Every call that ended was told of, once.
     assert len(mind.ends) == len({id(c) for c in mind.ends}) == sum(len(s.calls) for s in recorder.stories)
+
+
+def _check_the_device(stories):
+    """It computes for one call at a time, of whole models or heads; calls that were abandoned let the next one in."""
+    spans = []
+    for call in (call for story in stories for call in story.calls):
+        if call.began_s is not None and (call.split or call.placement == "local"):
+            spans.append((call.began_s, call.ended_s if call.headed_s is None else call.headed_s))
+        if call.split:
+            assert call.sent_s is None or call.headed_s is not None
+            assert call.answer is None or call.sent_s is not None
+    spans.sort()
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
 
 
 def test_remote_frames_run_side_by_side_and_the_device_one_at_a_time():

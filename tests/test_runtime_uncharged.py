@@ -78,15 +78,27 @@ def test_page_metrics_and_curves_count_it_apart(lab):
 def test_a_log_of_schema_1_is_read_and_its_zeros_are_no_measurement(lab):
     lines = [to_line(r) for r in read_log(lab.run.options.log)]
     header = json.loads(lines[0])
-    assert header["schema"] == "carbonpilot/log/2"
+    assert header["schema"] == "carbonpilot/log/3"
     old = from_line(json.dumps({**header, "schema": "carbonpilot/log/1"}))
     assert isinstance(old, Header)
-    with pytest.raises(InputError, match="expected schema carbonpilot/log/1 or carbonpilot/log/2"):
-        from_line(json.dumps({**header, "schema": "carbonpilot/log/3"}))
+    with pytest.raises(
+        InputError, match="expected schema carbonpilot/log/1 or carbonpilot/log/2 or carbonpilot/log/3"
+    ):
+        from_line(json.dumps({**header, "schema": "carbonpilot/log/4"}))
     frame = json.loads(next(line for line in lines if NOT_CHARGED in line))
     zeros = dict.fromkeys((name for name in CHARGED if name.endswith("_j") or "energy_j" in name), 0.0)
     read = from_line(json.dumps({**frame, **zeros}))
     assert {getattr(read, name) for name in CHARGED} == {None}
+
+
+def test_calls_of_schema_2_know_no_split_models(lab):
+    lines = [to_line(r) for r in read_log(lab.run.options.log)]
+    frame = json.loads(next(line for line in lines if '"attempts":[{' in line))
+    for attempt in frame["attempts"]:
+        assert (attempt.pop("head_queued_ms"), attempt.pop("head_ms")) == (0.0, 0.0)
+    read = from_line(json.dumps(frame))
+    assert isinstance(read, FrameRecord)
+    assert {(a.head_queued_ms, a.head_ms) for a in read.attempts} == {(0.0, 0.0)}
 
 
 def test_verify_compares_the_energies_that_are_known(tmp_path, tiny_scenario, capsys):

@@ -130,6 +130,11 @@ class DeviceTurns:
         self._in_time: deque[asyncio.Future[None]] = deque()
         self._late: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody holds the turn."""
+        return self._busy
+
     @asynccontextmanager
     async def take(self, patience_s: float | None = None) -> AsyncIterator[None]:
         """Wait for the turn and hold it.

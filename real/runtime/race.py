@@ -170,9 +170,9 @@ class Race:
         self._tell("learning from a call's begin", self._learner.placed, story, call)
 
     def _clear_the_device(self, story: Story) -> None:
-        """Before the device computes a frame itself: a head of it that has not begun would only make it later."""
+        """Before the device computes a frame itself: a head of it that still waits would only make that later."""
         for task, call in story.tasks.items():
-            if call.split and call.began_s is None:
+            if call.split and call.began_s is None and self._device.busy:
                 task.cancel()
 
     def _device_turn(self, story: Story, call: Call, late: bool) -> AbstractAsyncContextManager[None]:
