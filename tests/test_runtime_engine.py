@@ -257,7 +257,8 @@ DECISIONS = st.one_of(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    local=SCRIPTS, edge=SCRIPTS, far=SCRIPTS, cut=st.tuples(SCRIPTS, SCRIPTS), decisions=st.lists(DECISIONS, min_size=1, max_size=6),
+    local=SCRIPTS, edge=SCRIPTS, far=SCRIPTS, cut=st.tuples(SCRIPTS, SCRIPTS),
+    decisions=st.lists(DECISIONS, min_size=1, max_size=6),
     bad=st.sets(st.integers(0, 19)), gap_s=st.floats(0, 0.2), queue=st.integers(1, 6),
     stop=st.none() | st.integers(0, 19), drain_s=st.floats(0, 0.3), mode=st.sampled_from(["active", "shadow"]),
     broken=st.sets(st.sampled_from(["taker", "backup"])), backup=st.sampled_from(["edge", "cut"]),

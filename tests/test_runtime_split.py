@@ -62,7 +62,7 @@ def test_the_terms_of_a_call_add_up_in_its_line():
 
 def test_local_frames_and_heads_share_the_device():
     mind = FakeMind([("place", "local", None), ("place", "cut", None)])
-    results, stories, executor = cut(mind=mind, frames=4, gap_s=0.0)
+    results, _, executor = cut(mind=mind, frames=4, gap_s=0.0)
     assert executor.device.most == 1
     assert [round(r.latency_ms) for r in sorted(results, key=lambda r: r.number)] == [60, 220, 180, 340]
 
@@ -96,7 +96,7 @@ def test_a_head_that_has_not_begun_leaves_the_device_to_the_frame_itself():
     mind = FakeMind([("place", "local", None), ("place", "cut", 0.05)])
     results, stories, executor = cut(mind=mind, frames=2, gap_s=0.0, local=[("answer", 0.1)])
     assert [(r.placement, round(r.latency_ms)) for r in results] == [("local", 100), ("local", 200)]
-    split, local = stories[1].calls
+    split = stories[1].calls[0]
     assert (split.error, split.began_s, stories[1].fallback) == ("cancelled", None, "deadline")
     assert executor.device.calls == executor.calls == 0
 

@@ -133,17 +133,10 @@ class SplitExecutor:
         assert self._model.segments is not None
         assert self._model.cut is not None
         manifest = read_manifest(self._folder / self._model.segments)
-        where = f"deployment.remote.{self.placement}"
         try:
-            found = manifest.segment(self._model.cut)
+            return manifest.segment(self._model.cut)
         except InputError as err:
-            raise InputError(f"{where}.cut: {err}") from err
-        if found.triton_model != self._model.model:
-            raise InputError(
-                f"{where}.model: the manifest calls the tail of '{found.cut}' '{found.triton_model}', the site file "
-                f"'{self._model.model}'. Give the manifest's name, or load the tail under the other and write it there."
-            )
-        return found
+            raise InputError(f"deployment.remote.{self.placement}.cut: {err}") from err
 
     async def _open_head(self, segment: Segment) -> None:
         try:
