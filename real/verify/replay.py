@@ -76,15 +76,15 @@ def play(scenario: Scenario, tape: Tape, plan: npt.NDArray[np.int64]) -> Played:
                 values[n] = getattr(outcome, name).mean()
     finally:
         simulator.close()
-    device_j = out["compute_energy_j"] + out["radio_energy_j"]
     return Played(
-        out["latency_ms"],
-        out["energy_j_marginal"],
-        out["carbon_mg_marginal"],
-        out["carbon_mg"],
-        device_j,
-        *(out[name] for name in HEAD),
-        terms,
+        latency_ms=out["latency_ms"],
+        energy_j=out["energy_j_marginal"],
+        carbon_mg=out["carbon_mg_marginal"],
+        account_mg=out["carbon_mg"],
+        device_j=out["compute_energy_j"] + out["radio_energy_j"],
+        device_wait_ms=out["device_wait_ms"],
+        head_ms=out["head_ms"],
+        terms=terms,
     )
 
 
