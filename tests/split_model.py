@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,54 +73,56 @@ def small_model(path: Path, seed: int = 3, classes: int = CLASSES) -> Path:
 
 @dataclass(frozen=True)
 class SplitServer:
-    """A real server with the tails of a model.
+    """A real server with a whole model and the tails of it.
 
     Attributes:
-        server: serves the whole model, as `small-onnx-uint8`, and the tails.
-        folder: of the model (`small.onnx`) and of its segments, one folder for each wire.
+        server: serves the whole model, as `whole-onnx-uint8`, and the tails, as `TAIL-WIRE`.
+        folder: of the model (`model.onnx`) and of its segments, one folder for each wire.
+        size: of its frames.
         manifests: by wire.
     """
 
     server: TritonServer
     folder: Path
+    size: FrameSize
     manifests: dict[str, SegmentManifest]
 
     @property
     def local(self) -> LocalModel:
         """The whole model on the device."""
         return LocalModel(
-            file="small.onnx",
-            sha256=file_sha256(self.folder / "small.onnx"),
+            file="model.onnx",
+            sha256=file_sha256(self.folder / "model.onnx"),
             providers=["cpu"],
             intra_op_threads=1,
         )
 
 
-def split_server(environment, folder: Path) -> SplitServer:
-    """Write segments for each wire and a repository with all of them, and build the server; `running` runs it."""
-    model = small_model(folder / "small.onnx")
+@contextmanager
+def running(
+    environment,
+    folder: Path,
+    model: Callable[[Path], Path] = small_model,
+    size: FrameSize = SIZE,
+    cut: str = CUT,
+    wires: tuple[str, ...] = ("float32", "float16", "uint8"),
+) -> Iterator[SplitServer]:
+    """A `SplitServer` for the length of a with block."""
+    file = model(folder / "model.onnx")
     whole = ServedModel.model_validate(
-        {"name": "small-onnx", "kind": "onnx", "onnx": str(model), "forms": ["uint8"], "frame_height": SIZE.height,
-         "frame_width": SIZE.width}
+        {"name": "whole-onnx", "kind": "onnx", "onnx": str(file), "forms": ["uint8"], "frame_height": size.height,
+         "frame_width": size.width}
     )  # fmt: skip
     repository = write_repository(folder / "server", ModelSet(models=[whole]))
     manifests = {}
-    for wire in ("float32", "float16", "uint8"):
+    for wire in wires:
         out = folder / wire
-        write_segments(model, [CUT], wire, out, max_disagreement=0.2)
+        write_segments(file, [cut], wire, out, max_disagreement=0.2)
         manifest = manifests[wire] = read_manifest(out)
         tail = manifest.segments[0].triton_model
         served = repository.folder / f"{tail}-{wire}"
         (out / "triton" / tail).rename(served)
         config = served / "config.pbtxt"
         config.write_text(config.read_text().replace(f'"{tail}"', f'"{served.name}"'))
-    server = TritonServer(environment, repository, folder / "server.log", ports=free_ports())
-    return SplitServer(server, folder, manifests)
-
-
-@contextmanager
-def running(environment, folder: Path) -> Iterator[SplitServer]:
-    """A `SplitServer` for the length of a with block."""
-    made = split_server(environment, folder)
-    with made.server:
-        yield made
+    with TritonServer(environment, repository, folder / "server.log", ports=free_ports()) as server:
+        yield SplitServer(server, folder, size, manifests)

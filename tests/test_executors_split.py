@@ -297,7 +297,7 @@ def test_the_tail_of_another_wire_or_model_is_refused(served_split):
     assert "expected the input ACTIVATION TYPE_FP32 [8, 16, 32], got ACTIVATION TYPE_UINT8" in message
     assert "carbonpilot segments load float32" in message
     assert "expected the input ACTIVATION TYPE_FP32" in refusal(
-        executor(served_split, model="small-onnx-uint8")
+        executor(served_split, model="whole-onnx-uint8")
     )
 
 
