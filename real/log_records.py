@@ -70,8 +70,9 @@ class Attempt:
         prepare_ms, execute_ms, finish_ms, sent_bytes, received_bytes: as in `interfaces.Answer`; None if it failed.
         queued_ms: time it waited for the executor (the device computes one frame at a time); of a split model only
             between head and tail, for one of the remote calls at a time.
-        head_queued_ms, head_ms: of a split model: waiting for the device, and computing the head there, also if the
-            call failed afterwards; 0 for whole models. They come first: the terms add up to the call's time.
+        head_queued_ms, head_ms: of a split model: waiting for its turn on the device, and how long the device was its
+            own, also if the call failed then or later; 0 for whole models. They come first: the terms add up to the
+            call's time.
     """
 
     placement: str

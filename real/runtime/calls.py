@@ -64,20 +64,15 @@ class Call:
 
     @property
     def head_queued_ms(self) -> float:
-        """Time that a split model waited for the device."""
-        if not self.split:
-            return 0.0
-        inside_ms = self.executor_queued_ms if self.head is None else self.head.queued_ms
-        return self._waited_ms(self.started_s, self.began_s) + inside_ms
+        """Time that a split model waited for its turn on the device."""
+        return self._waited_ms(self.started_s, self.began_s) if self.split else 0.0
 
     @property
     def head_ms(self) -> float:
-        """Time that the device computed for a split model, also where that failed."""
-        if self.head is not None:
-            return self.head.head_ms
-        if not self.split or self.began_s is None or self.ended_s is None:
-            return 0.0
-        return max((self.ended_s - self.began_s) * 1000 - self.executor_queued_ms, 0.0)
+        """How long the device was a split model's, also where its head failed or was given up."""
+        return (
+            self._waited_ms(self.began_s, self.headed_s) if self.split and self.began_s is not None else 0.0
+        )
 
     def _waited_ms(self, from_s: float, turn_s: float | None) -> float:
         until_s = turn_s if turn_s is not None else self.ended_s

@@ -114,8 +114,8 @@ class RuntimeMind:
     def headed(self, story: Story, call: Call) -> None:
         """The device is free again."""
         attempt = self._attempt.get(call)
-        if attempt is not None:
-            self._observer.headed(attempt, self._now_ms(), call.head_ms)
+        if attempt is not None and call.head is not None:
+            self._observer.headed(attempt, self._now_ms(), call.head.head_ms)
 
     def sending(self, story: Story, call: Call) -> None:
         """Bytes leave: their time tells of the link."""
