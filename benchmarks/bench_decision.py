@@ -7,7 +7,7 @@ shipped. Printed beside three bare products of one network's matrices: the least
 
 Goals: median at most 30 microseconds, aim 15; 99th percentile at most 200. A neighbour on the machine makes both
 larger, so the median and the 99th percentile are those of the quietest of some rounds; those of all are printed too.
-Run: python benchmarks/bench_decision.py
+Run: python benchmarks/bench_decision.py [SCENARIO]
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from carbonpilot.real.probes.uplink import UplinkState
 from carbonpilot.real.shield import Shield
 from carbonpilot.real.site_file import NodeLevels
 
-SCENARIO = "metro"
+SCENARIO = sys.argv[1] if len(sys.argv) > 1 else "metro"
 ROUNDS, FRAMES, GAP_MS, ANSWERED_MS = 20, 1000, 100.0, 70.0
 MEDIAN_US, AIM_US, P99_US = 30.0, 15.0, 200.0
 

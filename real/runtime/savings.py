@@ -39,8 +39,8 @@ class Saved:
 class Savings:
     """Adds up frames.
 
-    ``always-offload`` is the allowed remote placement with the least believed latency, as a client takes it that
-    offloads whenever it can.
+    ``always-offload`` is the allowed remote placement of a whole model with the least believed latency, as a client
+    takes it that offloads whenever it can.
     """
 
     scenario: Scenario
@@ -54,7 +54,7 @@ class Savings:
         names = [p.name for p in self.scenario.placements]
         self._numbers = {name: a for a, name in enumerate(names)}
         self._local = names[0]
-        self._remote = [p.name for p in self.scenario.placements if p.node != LOCAL]
+        self._remote = [p.name for p in self.scenario.placements if p.node != LOCAL and p.split is None]
         self._carbon = {name: (index[f"{name}_carbon_mg"], features) for name in names}
         self._latency = {name: index[f"{name}_latency_ms"] for name in names}
         self._scale = self.table.scale.tolist()
