@@ -314,6 +314,8 @@ def test_a_head_whose_tail_was_never_sent_costs_the_device_only(scenario):
     charge = Accounts(scenario, LEVELS).charge([split_call("timeout", sent=None)], 0.5, WORLD)
     assert charge.compute_energy_j == pytest.approx(0.4)
     assert (charge.network_energy_j, charge.server_energy_j, charge.server_idle_energy_j) == (0.0, 0.0, 0.0)
+    none = split_call("unreachable", headed=None, sent=None)  # its server has not been there since the start
+    assert Accounts(scenario, LEVELS).charge([none], 0.0, WORLD).compute_energy_j == 0.0
     waiting = Call("edge-cut", 0.0, 12_500, ended_s=1.0, error="cancelled", split=True)
     assert Accounts(scenario, LEVELS).charge([waiting], 0.0, WORLD).energy_j_attributional == 0.0
 

@@ -97,7 +97,8 @@ class Accounts:
         bill = _Bill(world)
         for call in calls:
             placement = self._placements[call.placement]
-            if call.began_s is not None and (here_j := device_energy_j(placement)) > 0.0:
+            here_j = device_energy_j(placement)
+            if here_j > 0.0 and call.began_s is not None and not _no_server_yet(call):
                 bill.add("compute_energy_j", here_j * correction, LOCAL)
             if placement.node != LOCAL:
                 self._remote(bill, call, placement, world)
@@ -150,6 +151,11 @@ class Accounts:
         idle_j = gap_s * node.pue * node.idle_power_w
         load = world.loads.get(name)
         return idle_j / (1.0 + gap_s * MS_PER_S * _tenants_per_ms(node, load or 0.0))
+
+
+def _no_server_yet(call: Call) -> bool:
+    """Whether a split model's head was not computed because its server has not been there so far."""
+    return call.at_head and call.headed_s is None and call.error == "unreachable"
 
 
 def device_energy_j(placement: Placement) -> float:
