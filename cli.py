@@ -16,6 +16,7 @@ import typer
 from .agents import commands as agent_commands
 from .agents import model_commands, reproduce_commands
 from .agents.pareto_command import pareto
+from .agents.partition.command import partition
 from .agents.risk.commands import risk_app
 from .agents.shift_command import shift
 from .agents.sweep.commands import sweep_app
@@ -45,6 +46,7 @@ app.command()(agent_commands.train)
 app.command()(agent_commands.benchmark)
 app.command()(pareto)
 app.command()(shift)
+app.command()(partition)
 app.command()(agent_commands.export)
 app.command()(agent_commands.card)
 app.command()(tune)

@@ -148,7 +148,7 @@ def test_a_node_that_is_not_there_at_the_start(tmp_path, tiny, server):
     assert "edge-cut" in executed(records[15:])
 
 
-def test_a_frozen_server_costs_no_objective_where_the_device_stands_by(tmp_path, tiny, server):
+def test_a_frozen_server_is_replaced_by_the_device_in_time(tmp_path, tiny, server):
     lab = SplitTritonLab(tmp_path, tiny, server, fallback="always")
 
     async def go():
@@ -162,4 +162,12 @@ def test_a_frozen_server_costs_no_objective_where_the_device_stands_by(tmp_path,
     asyncio.run(go())
     records = lab.check_counts(20)
     assert executed(records[7:]) == {"local"}
-    assert not any(r.missed for r in records)
+    hedged = [r for r in records if r.fallback == "deadline"]
+    assert hedged
+    for record in hedged:
+        split, local = record.attempts
+        assert split.head_ms > 0  # it was sent, and nothing came back
+        assert local.started_ms - record.issued_ms < 600, (
+            "begun before the objective, not after the call's limit"
+        )
+    assert records[-1].placement == "local"

@@ -410,7 +410,6 @@ def test_the_node_fails_and_comes_back(lab):
 
     asyncio.run(go())
     records = lab.check_counts(30)
-    assert not any(r.missed for r in records)
     assert {r.executed for r in records[5:20]} == {"local"}
     heads = sum(a.head_ms > 0 for r in records[5:20] for a in r.attempts)
     assert heads < 8, "the device does not compute heads for a node that rests"
@@ -450,7 +449,7 @@ def test_a_node_that_freezes_between_head_and_answer(lab):
     asyncio.run(go())
     records = lab.check_counts(18)
     assert {r.executed for r in records[3:]} == {"local"}
-    assert not any(r.missed for r in records)
+    assert {r.fallback for r in records[3:]} >= {"deadline"}
     assert records[-1].placement == "local"
 
 

@@ -155,12 +155,12 @@ def _fixed_but_for_batch(path: Path, model: onnx.ModelProto, inputs: set[str]) -
             d.dim_value if d.dim_value > 0 else d.dim_param or "?" for d in value.type.tensor_type.shape.dim
         ]
         free = [str(d) for d in dims[1:] if not isinstance(d, int)]
-        if free or not value.type.tensor_type.HasField("shape"):
+        if free:
             fixed = ",".join(str(d) if isinstance(d, int) else "NUMBER" for d in dims)
             raise InputError(
-                f"{path}: the shape of its input {value.name} {dims} is not fixed ({', '.join(free) or 'none given'}), "
-                "so nothing has a size that could be planned with. Only the first dimension, the batch, may be free. "
-                f"Fix it: {_FIX} --input_name {value.name} --input_shape {fixed or 'NUMBER,...'} {path.name} FIXED.onnx"
+                f"{path}: the shape of its input {value.name} {dims} is not fixed ({', '.join(free)}), so nothing has "
+                "a size that could be planned with. Only the first dimension, the batch, may be free. "
+                f"Fix it: {_FIX} --input_name {value.name} --input_shape {fixed} {path.name} FIXED.onnx"
             )
         if dims and not isinstance(dims[0], int):
             batched = True

@@ -12,7 +12,7 @@ from ...agents.partition.cuts import cut_points, find_cut
 from ...agents.partition.graph import read_graph
 from ...envs.errors import CarbonPilotError, InputError
 from ..site_file import file_sha256
-from .compare import Comparison, Whole, compare, open_bytes, received_over, tolerance
+from .compare import Comparison, Whole, compare, open_bytes, received_over
 from .extract import Parts
 from .images import compared_inputs
 from .manifest import Segment, SegmentManifest, check_files, manifest_path, read_manifest
@@ -88,9 +88,9 @@ def _compared(segment: Segment, folder: Path, whole: Whole) -> Comparison:
     cut = find_cut(cut_points(whole.graph), segment.tensor, whole.graph.path)
     parts = Parts(*((folder / part.file).read_bytes() for part in (segment.head, segment.tail)))
     seen = compare(whole, cut, segment.wire, parts)
-    if not seen.max_abs_difference <= tolerance(cut):
+    if not seen.holds:
         raise CarbonPilotError(
             f"Head and tail of {segment.cut} are {seen.max_abs_difference:.2g} from the whole model, above "
-            f"{tolerance(cut):g}. Likely cause: another onnxruntime than the one that wrote them; write them again."
+            f"{seen.tolerance:g}. Likely cause: another onnxruntime than the one that wrote them; write them again."
         )
     return seen

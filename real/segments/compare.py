@@ -17,10 +17,9 @@ from .extract import Parts, as_outputs, judged_tensors, part
 from .images import compared_inputs
 from .wire import ACTIVATION, SCALE, pack, unpack
 
-# What a cut may change, in float32: operations are fused in other ways on its two sides. Seen: 0 to 3e-5.
-TOLERANCE = 1e-4
-# Half precision inside the model rounds at other places when operations are fused in other ways.
-TOLERANCE_FP16 = 2e-2
+# What a cut may change: a value, and the same as a share of the values' standard deviation, which says what it means.
+# Operations are fused in other ways on the two sides of a cut. Seen in float32: 0 to 4e-5, and 4e-6 of the deviation.
+TOLERANCES = {"float32": (1e-4, 1e-3), "float16": (2e-2, 5e-2)}
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,19 @@ class Comparison:
         wire_max_abs_difference: of any value, with the wire between them.
         agreement: share of equal classes with the wire; of the output where it is lowest.
         checked_on: inputs.
+        tolerance: what the first must not exceed, for a cut in this place.
     """
 
     max_abs_difference: float
     wire_max_abs_difference: float
     agreement: float
     checked_on: str
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether head and tail may be used in place of the whole model."""
+        return self.max_abs_difference <= self.tolerance  # False for NaN
 
 
 class Whole:
@@ -61,6 +67,12 @@ class Whole:
     def answers(self) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
         """Outputs, and the values that are judged, for each input."""
         return [self._answer(value) for value in self.inputs]
+
+    @cached_property
+    def deviation(self) -> float:
+        """Least standard deviation of what is judged; infinite where nothing is."""
+        each = zip(*(judged for _, judged in self.answers), strict=True)
+        return min((float(np.std(np.concatenate(values))) for values in each), default=np.inf)
 
     def _answer(self, value: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         feed = {self.graph.inputs[0]: value}
@@ -88,7 +100,8 @@ def compare(whole: Whole, cut: Cut, wire: str, parts: Parts) -> Comparison:
         wired = _worse(wired, _distance(witness.values(received), values))
         answers = tail.run(list(graph.outputs), {cut.tensor: received})
         shares.append([_equal(a, b) for a, b in zip(answers, outputs, strict=True)])
-    return Comparison(plain, wired, float(np.mean(shares, axis=0).min()), whole.checked_on)
+    agreement = float(np.mean(shares, axis=0).min())
+    return Comparison(plain, wired, agreement, whole.checked_on, _tolerance(cut, whole.deviation))
 
 
 class _Witness:
@@ -115,9 +128,9 @@ def received_over(activation: np.ndarray, wire: str) -> np.ndarray:
     return unpack(packed[ACTIVATION], packed.get(SCALE)).astype(activation.dtype).reshape(activation.shape)
 
 
-def tolerance(cut: Cut) -> float:
-    """Largest difference that a cut may make by itself."""
-    return TOLERANCE if cut.dtype == "float32" else TOLERANCE_FP16
+def _tolerance(cut: Cut, deviation: float) -> float:
+    value, share = TOLERANCES[cut.dtype]
+    return min(value, share * deviation)
 
 
 def open_bytes(model: bytes | str, called: str) -> Any:

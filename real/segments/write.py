@@ -15,7 +15,7 @@ from ...envs.errors import CarbonPilotError, InputError
 from ...envs.files import atomic_directory, write_json
 from ...envs.model_card import METADATA_KEY, card_model
 from ..site_file import file_sha256
-from .compare import Comparison, Whole, compare, tolerance
+from .compare import Comparison, Whole, compare
 from .extract import Parts, extract
 from .manifest import MANIFEST, SCHEMA, SegmentManifest, WholeModel
 from .repository import DEFAULT_SERVING, REPOSITORY, TAIL, Serving, Tail, write_tail
@@ -104,14 +104,13 @@ def _proved(whole: Whole, cut: Cut, wire: str, max_disagreement: float) -> _Prov
         raise CarbonPilotError(
             f"{cut.name} ({cut.tensor}) cannot cross as {wire}: {err}. Nothing was written. Take --wire float32."
         ) from err
-    # Written so that NaN fails.
-    if not seen.max_abs_difference <= tolerance(cut):
+    if not seen.holds:
         raise CarbonPilotError(
             f"Head and tail of {cut.name} ({cut.tensor}) are {seen.max_abs_difference:.2g} from the whole model, above "
-            f"{tolerance(cut):g}. Nothing was written. Likely cause: an operation with random numbers, or one that "
+            f"{seen.tolerance:g}. Nothing was written. Likely cause: an operation with random numbers, or one that "
             "onnxruntime computes otherwise when it stands alone; choose another cut."
         )
-    if not 1.0 - seen.agreement <= max_disagreement:
+    if 1.0 - seen.agreement > max_disagreement:
         raise CarbonPilotError(
             f"As {wire}, {cut.name} ({cut.tensor}) changes {1.0 - seen.agreement:.3%} of the answers on "
             f"{seen.checked_on}, and --max-disagreement allows {max_disagreement:.3%}. Nothing was written. Take a "

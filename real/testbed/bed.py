@@ -58,6 +58,7 @@ class BedSettings:
         loopback: no namespaces and no links, one server on this machine's loopback; needs no root.
         ports, echo_port: where every server listens.
         seed: of the link's losses and jitter.
+        model_control: models may be loaded and unloaded while the servers run.
     """
 
     models: ModelSet = MODEL_SETS["stand-in"]
@@ -68,6 +69,7 @@ class BedSettings:
     ports: Ports = field(default_factory=Ports)
     echo_port: int = ECHO_PORT
     seed: int | None = None
+    model_control: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -141,6 +143,7 @@ class Testbed:
                 self.servers[node] = server = TritonServer(
                     environment, repository, self.state / node / "server.log",
                     namespace=self.namespace(node), address=addresses[node], ports=self.settings.ports,
+                    model_control=self.settings.model_control,
                 )  # fmt: skip
                 stack.callback(server.kill)  # nothing is in flight that matters
                 server.start(wait_s=0)

@@ -62,6 +62,10 @@ def up(
     metrics_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
     echo_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the echo server.")] = 7007,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the link's losses and jitter.")] = None,
+    model_control: Annotated[
+        bool,
+        typer.Option("--model-control", help="Let `carbonpilot segments` load and unload models."),
+    ] = False,
     state: State = None,
 ) -> None:
     """Start device, Triton server and link in the background; ready when the server says so (needs root).
@@ -83,6 +87,7 @@ def up(
         ports=Ports(grpc_port, http_port, metrics_port),
         echo_port=echo_port,
         seed=seed,
+        model_control=model_control,
     )
     bed, started = bring_up(settings, _folder(state))
     typer.echo("The test bed is up." if started else "The test bed runs already.")

@@ -47,6 +47,8 @@ class TritonServer:
         namespace: network namespace to run in; None: this machine's own network.
         address: to listen on, and where clients reach it; in a namespace it listens on all of them.
         ports: one for each protocol.
+        model_control: models may be loaded and unloaded while it runs (Triton's explicit control); all of the
+            repository are loaded at the start.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class TritonServer:
         namespace: str | None = None,
         address: str = "127.0.0.1",
         ports: Ports = Ports(),
+        model_control: bool = False,
     ) -> None:
         """Nothing is started before the with block or `start`."""
         self.environment, self.repository, self.log = environment, repository, log
         self.namespace, self.address, self.ports = namespace, address, ports
+        self._control = ["--model-control-mode=explicit", "--load-model=*"] if model_control else []
         self._region = f"{PREFIX}{owner(os.getpid())}-{next(_counted)}-"
         self._process: subprocess.Popen | None = None
 
@@ -196,6 +200,7 @@ class TritonServer:
             "--allow-gpu-metrics=false",
             "--pinned-memory-pool-byte-size=0",
             "--exit-timeout-secs=2",
+            *self._control,
             *listen,
         ]
         return ["ip", "netns", "exec", self.namespace, *command] if self.namespace else command
