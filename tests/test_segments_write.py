@@ -229,3 +229,31 @@ def test_another_model_than_the_one_that_was_cut_is_refused(folder, tmp_path):
     )
     assert result.exit_code == 0, result.output
     assert len(result.output.strip().splitlines()) == len(MASKS_CUTS)
+
+
+@pytest.mark.slow
+def test_segformer_is_the_same_after_every_cut(tmp_path):
+    """B0's layers at a small frame, random weights; masks must be equal, and the card's numbers go with the tails."""
+    pytest.importorskip("transformers", reason="needs the extra [models]")
+    from carbonpilot.agents.segformer.export import export_segformer
+    from carbonpilot.real.segments.configuration import from_text
+
+    pytest.importorskip("tritonclient.grpc", reason="needs the extra [device]")
+    model = export_segformer(
+        "b0", tmp_path / "b0.onnx", height=64, width=128, random_seed=1, dynamic_batch=True
+    ).path
+    cuts = ["cut-004", "cut-008", "cut-011", "cut-014", "LOGITS"]
+    manifest = write_segments(model, cuts, "float32", tmp_path / "out")
+    rng = np.random.default_rng(9)
+    images = rng.integers(0, 256, (2, 64, 128, 3), dtype=np.uint8)
+    (expected,) = run(model, {"IMAGE": images})
+    for segment in manifest.segments:
+        assert segment.max_abs_difference <= 1e-4
+        (activation,) = run(tmp_path / "out" / segment.head.file, {"IMAGE": images})
+        (mask,) = run(tmp_path / "out" / segment.tail.file, {segment.tensor: activation})
+        assert mask.shape == (2, 16, 32)
+        assert (mask == expected).mean() > 0.999
+        assert segment.triton_model == f"segformer-b0-{segment.cut}-tail"
+        config = from_text((tmp_path / "out" / "triton" / segment.triton_model / "config.pbtxt").read_text())
+        told = {key: value["string_value"] for key, value in config["parameters"].items()}
+        assert (told["frame_height"], told["frame_width"], told["classes"]) == ("64", "128", "19")

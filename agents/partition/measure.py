@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 RUNS, WARM_UP = 15, 3
 _KERNEL = "_kernel_time"
-_PREFIX = "carbonpilot-operation-"
+_PREFIX = "carbonpilot-"
+_NUMBER = re.compile(rf"{_PREFIX}(\d+)-")
 
 
 def measured_costs(
@@ -28,14 +30,16 @@ def measured_costs(
 ) -> Costs:
     """Median time of each operation, in ms, scaled so that all together take as long as the model really does.
 
-    The profile is taken with onnxruntime's optimiser off, because fused operations have no counterpart in the file.
-    The optimised model is quicker; every operation is taken to gain by the same factor, the ratio of the two medians.
+    onnxruntime's optimiser is on, because layers gain by it very differently (without it depthwise convolutions take
+    several times as long). It names what it makes of an operation after that operation or its result, so with names of
+    ours the profile can be led back to the file. An operation that was fused into another takes no time of its own;
+    steps that belong to none (changes of memory layout) are spread over all in proportion.
 
     Args:
         graph: to be run.
         threads: of one operation.
-        runs: of each of the two ways.
-        report: gets what is done, how much, and of how much.
+        runs: with a profile, and as many without.
+        report: gets what is being done, how many runs are done, and of how many.
 
     Raises:
         InputError: onnxruntime cannot run the model.
@@ -43,67 +47,95 @@ def measured_costs(
     """
     runtime = _runtime()
     tell = report or (lambda what, done, total: None)
-    inputs = {name: _example(graph, name) for name in graph.inputs}
-    tell("profile", 0, 2)
-    each_ms = _profiled_ms(runtime, graph, inputs, threads, runs)
-    tell("whole model", 1, 2)
-    whole_ms = _whole_ms(runtime, graph, inputs, threads, runs)
-    tell("done", 2, 2)
+    each_ms, whole_ms = _run(runtime, graph, threads, runs, tell)
     factor = whole_ms / float(each_ms.sum())
     note = (
         f"medians of {runs} runs here, {threads} thread{'s' if threads > 1 else ''}: the model takes "
-        f"{whole_ms:.2f} ms, {factor:.2f} of what its operations take one by one"
+        f"{whole_ms:.2f} ms, {factor:.2f} of the sum of its operations"
     )
     return Costs("measured", each_ms * factor, note)
 
 
-def _profiled_ms(
-    runtime: Any, graph: Graph, inputs: dict[str, np.ndarray], threads: int, runs: int
-) -> np.ndarray:
-    """Medians by operation (O,), unoptimised."""
+def _run(
+    runtime: Any, graph: Graph, threads: int, runs: int, tell: Callable[[str, int, int], None]
+) -> tuple[np.ndarray, float]:
+    """Medians by operation (O,), and of the model without a profile; in turns, so that both see the same machine."""
+    inputs = {name: _example(graph, name) for name in graph.inputs}
+    plain = _session(runtime, graph, graph.model, _options(runtime, threads))
     options = _options(runtime, threads)
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_profiling = True
+    taken = []
     with tempfile.TemporaryDirectory(prefix="carbonpilot-") as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = _session(runtime, graph, _numbered(graph), options)
-        for _ in range(WARM_UP + runs):
-            session.run(None, inputs)
-        events = json.loads(Path(session.end_profiling()).read_text())
-    return _medians(events, len(graph.operations), runs)
+        profiled = _session(runtime, graph, _numbered(graph), options)
+        for number in range(WARM_UP + runs):
+            tell("runs", number, WARM_UP + runs)
+            profiled.run(None, inputs)
+            start_s = time.perf_counter()
+            plain.run(None, inputs)
+            taken.append(1000.0 * (time.perf_counter() - start_s))
+        events = json.loads(Path(profiled.end_profiling()).read_text())
+    return _medians(graph, events, runs), float(np.median(taken[-runs:]))
 
 
-def _medians(events: list[dict[str, Any]], operations: int, runs: int) -> np.ndarray:
-    """Medians of the last runs, ms, from a profile whose operations are named by number."""
-    seen: list[list[float]] = [[] for _ in range(operations)]
+def _medians(graph: Graph, events: list[dict[str, Any]], runs: int) -> np.ndarray:
+    """Medians of the last runs by operation (O,), ms, from the profile of a numbered model."""
+    writers = {name: number for number, o in enumerate(graph.operations) for name in o.outputs}
+    seen: dict[tuple[int, str], list[float]] = {}
     for event in events:
         name = event.get("name", "")
-        if event.get("cat") == "Node" and name.startswith(_PREFIX) and name.endswith(_KERNEL):
-            seen[int(name[len(_PREFIX) : -len(_KERNEL)])].append(event["dur"] / 1000.0)
-    return np.array([float(np.median(times[-runs:])) if times else 0.0 for times in seen])
+        told = _NUMBER.search(name)
+        if event.get("cat") == "Node" and name.endswith(_KERNEL) and told is not None:
+            number = _first_of_fused(graph, writers, int(told.group(1)), event["args"].get("op_name", ""))
+            seen.setdefault((number, name), []).append(event["dur"] / 1000.0)
+    each = np.zeros(len(graph.operations))
+    for (number, _), times in seen.items():
+        each[number] += float(np.median(times[-runs:]))
+    return each
 
 
-def _whole_ms(runtime: Any, graph: Graph, inputs: dict[str, np.ndarray], threads: int, runs: int) -> float:
-    session = _session(runtime, graph, graph.model, _options(runtime, threads))
-    taken = []
-    for _ in range(WARM_UP + runs):
-        start_s = time.perf_counter()
-        session.run(None, inputs)
-        taken.append(1000.0 * (time.perf_counter() - start_s))
-    return float(np.median(taken[-runs:]))
+def _first_of_fused(graph: Graph, writers: dict[str, int], number: int, kind: str) -> int:
+    """A convolution that its activation was fused into is called after the activation's result: the way back to it."""
+    at = number
+    while graph.operations[at].kind != kind:
+        inputs = graph.operations[at].inputs
+        if len(inputs) != 1 or inputs[0] not in writers:
+            return number
+        at = writers[inputs[0]]
+    return at
 
 
 def _numbered(graph: Graph) -> onnx.ModelProto:
-    """The model with a name of ours for each operation; a file's own names may be missing or double."""
+    """The model with names of ours for each operation and its results, which hold its number."""
     import onnx
 
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
+    del model.graph.value_info[:]
     numbers = {operation.outputs[0]: number for number, operation in enumerate(graph.operations)}
+    renamed: dict[str, str] = {}
     for node in model.graph.node:
         number = next((numbers[name] for name in node.output if name in numbers), None)
-        node.name = f"other-{node.output[0]}" if number is None else f"{_PREFIX}{number}"
+        if number is None:
+            node.name = f"other-{node.output[0]}"
+            continue
+        node.name = f"{_PREFIX}{number}-"
+        for place, name in enumerate(node.output):
+            if name and name not in graph.outputs:
+                renamed[name] = f"{_PREFIX}{number}-{place}"
+    _rename(model.graph, renamed)
     return model
+
+
+def _rename(graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
+    """Give values their new names, also where branches and loops read them."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                names[place] = renamed.get(name, name)
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _rename(inner, renamed)
 
 
 def _example(graph: Graph, name: str) -> np.ndarray:
