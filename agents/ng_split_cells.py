@@ -17,8 +17,8 @@ DRAWN = (
     "on Orin Nano and A2 (sections 4.5 and 4.7), in proportion to the multiply-accumulates."
 )
 GROW = (
-    'Section 4.6: "the intermediate results of later layers grow in size". In MobileNetV2 they shrink, from 1606 kB after '
-    "the first layer to 31 kB after blocks.5; what grows is what crosses at earlier cuts, which offload more."
+    'Section 4.6: "the intermediate results of later layers grow in size". In MobileNetV2 they shrink, from 1606 kB '
+    "after the first layer to 31 kB after blocks.5; what grows is what crosses at earlier cuts, which offload more."
 )
 
 
@@ -71,9 +71,9 @@ _CLOSE = (
 def _growing() -> str:
     rising, choices = rising_choices()
     return (
-        f"Tandem and simulation both. It depends on the choice: of all {choices} threes of cuts between stages {rising} "
-        f"have it so. And it does not go on to the end: offloading the whole model, with the inferred payload, would take "
-        f"{offloading_ms():.1f} ms, less than each split."
+        f"Tandem and simulation both. It depends on the choice: of all {choices} threes of cuts between stages "
+        f"{rising} have it so. And it does not go on to the end: offloading the whole model, with the inferred payload, would "
+        f"take {offloading_ms():.1f} ms, less than each split."
     )
 
 

@@ -19,7 +19,7 @@ def tandem_ms(
     tail_scv: float = 0.0,
     link_scv: float = 1.0,
 ) -> float:
-    """Section 3.3's tandem: eq (2) for the head, then eq (1) with D_inter / B for what crosses and s'_edge for the tail.
+    """Section 3.3's tandem: eq (2) for the head, then eq (1) with D_inter / B for the activation and s'_edge.
 
     Args:
         head_ms, link_ms, tail_ms: service times of the three stages; 0 for a stage that takes no time.
@@ -38,8 +38,8 @@ def constant_tandem_ms(stages_ms: Sequence[q.Values], rate_per_s: q.Values) -> n
 
     All waiting together is that before the slowest stage if it came first, wherever it stands (Friedman, "Reduction
     Methods for Tandem Queuing Systems", Operations Research 13, 1965; not in the paper): what leaves a stage is spaced
-    by its service time at least, so nobody waits at a faster one after it, and time spent waiting at a faster one before
-    it is not spent at the slowest. So it is eq (6) once, at the longest time, plus all service times.
+    by its service time at least, so nobody waits at a faster one after it, and time spent waiting at a faster one
+    before it is not spent at the slowest. So it is eq (6) once, at the longest time, plus all service times.
 
     Args:
         stages_ms: service times, in order; each a number or an array.

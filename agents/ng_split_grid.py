@@ -1,7 +1,7 @@
 """Split processing on the grid of `ng_grid`: the tandem of Ng et al. (section 3.3) where it is exact, and where not.
 
 A tandem of closed forms takes every stage to see Poisson arrivals. Behind an exponential stage (M/M/1) it does (Burke's
-theorem); behind a stage of constant time it does not: what leaves it is spaced out, and the next stage has less to queue.
+theorem); behind one of constant time it does not: what leaves it is spaced out, and the next stage has less to queue.
 """
 
 from __future__ import annotations
