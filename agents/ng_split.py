@@ -38,7 +38,7 @@ class StageEnd(NamedTuple):
 
 
 # MobileNetV2 1.0 at 224 x 224, batch 1: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
-# Table 2, summed up layer by layer (tests/test_ng_split.py does it again, and with the planner where timm is installed).
+# Table 2, summed up layer by layer (tests/test_ng_split.py does it again, and with the planner where timm is there).
 STAGES = (
     StageEnd("conv_stem", 10_838_016, 32 * 112 * 112),
     StageEnd("blocks.0", 10_035_200, 16 * 112 * 112),

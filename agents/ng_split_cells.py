@@ -72,8 +72,8 @@ def _growing() -> str:
     rising, choices = rising_choices()
     return (
         f"Tandem and simulation both. It depends on the choice: of all {choices} threes of cuts between stages "
-        f"{rising} have it so. And it does not go on to the end: offloading the whole model, with the inferred payload, would "
-        f"take {offloading_ms():.1f} ms, less than each split."
+        f"{rising} have it so. And it does not go on to the end: offloading the whole, with the inferred payload, "
+        f"would take {offloading_ms():.1f} ms, less than each split."
     )
 
 
