@@ -48,9 +48,12 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     segments = write_segments(options)
     profile = Profile("split", options.rtt_ms, 0.0, 0.0, options.mbps)
-    with Namespaces(("device", "edge")) as spaces, Link(
-        spaces.device, spaces["edge"], profile, seed=1, congestion_control=options.congestion_control
-    ) as link:
+    with (
+        Namespaces(("device", "edge")) as spaces,
+        Link(
+            spaces.device, spaces["edge"], profile, seed=1, congestion_control=options.congestion_control
+        ) as link,
+    ):
         repository = Repository(segments / "triton", MODEL_SETS["fast"], options.out / "faults")
         server = TritonServer(
             find_environment(), repository, options.out / "server.log",
@@ -68,8 +71,13 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--onnx", type=Path, required=True, help="MobileNetV2 at 224 x 224")
-    parser.add_argument("--rate", action="append", type=float, help="requests a second; repeatable (5, 20, 30)")
-    parser.add_argument("--seconds", type=float, default=25.0, help="of each rate")
+    parser.add_argument(
+        "--rate", action="append", type=float, help="requests a second; repeatable (5, 20, 40)"
+    )
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each rate and configuration")
+    parser.add_argument(
+        "--least", type=int, default=150, help="requests of each, longer where the rate is low"
+    )
     parser.add_argument("--alone", type=int, default=60, help="requests that time the stages alone")
     parser.add_argument("--mbps", type=float, default=50.0)
     parser.add_argument("--rtt-ms", type=float, default=1.0)
@@ -77,7 +85,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/split"))
     options = parser.parse_args()
-    options.rate = options.rate or [5.0, 20.0, 30.0]
+    options.rate = options.rate or [5.0, 20.0, 40.0]
     return options
 
 
@@ -116,7 +124,9 @@ def plan(segments: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     rng = np.random.default_rng(options.seed)
     runs = [{**p, "rate": 0.0, "gaps_s": [0.15] * options.alone} for p in places]
     for rate in options.rate:
-        gaps = rng.exponential(1 / rate, size=max(10, round(rate * options.seconds))).tolist()  # the same for all
+        gaps = rng.exponential(
+            1 / rate, size=max(options.least, round(rate * options.seconds))
+        ).tolist()  # the same for all
         runs += [{**p, "rate": rate, "gaps_s": gaps} for p in places]
     return runs
 
@@ -154,9 +164,9 @@ def measured(run: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     failed = [r["failed"] for r in requests if r["failed"] or r["done_s"] == 0.0]
     if failed:
         raise SystemExit(f"{run['where']}: {len(failed)} of {len(requests)} requests failed: {failed[0]}")
-    arrived, began, computed, sent, done = (
-        1000 * np.array([r[k] for r in requests]) for k in ("arrived_s", "began_s", "computed_s", "sent_s", "done_s")
-    )  # fmt: skip
+    arrived, began, sent, done = (
+        1000 * np.array([r[k] for r in requests]) for k in ("arrived_s", "began_s", "sent_s", "done_s")
+    )
     latency, split = done - arrived, run["tail"] is not None
     head = (sent if split else done) - began
     server = result["server_ms"]
@@ -214,7 +224,9 @@ def show(rows: list[dict[str, Any]]) -> None:
         cells = [r["where"], f"{r['rate_per_s']:g}" if r["rate_per_s"] else "alone", str(r["count"])]
         cells += [f"{r[k]:.1f}" for k in ("mean_ms", "p50_ms", "p95_ms")]
         for key in ("tandem_ms", "constant_ms", "simulated_ms"):
-            cells += [f"{r[key]:.1f}", f"{100 * (r[key] / r['mean_ms'] - 1):+.1f} %"] if key in r else ["", ""]
+            cells += (
+                [f"{r[key]:.1f}", f"{100 * (r[key] / r['mean_ms'] - 1):+.1f} %"] if key in r else ["", ""]
+            )
         cells.append(f"{r['simulated_p95_ms']:.1f}" if "simulated_p95_ms" in r else "")
         cells += [f"{r['standard_error_ms']:.1f}", f"{r['head_ms']:.1f}", f"{r['tail_ms']:.1f}"]
         print("| " + " | ".join(cells) + " |")
