@@ -22,12 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from carbonpilot.agents.ng_sites import Site, simulate
+from carbonpilot.agents.ng_sites import Site, scenario_of
 from carbonpilot.agents.ng_split import SPLIT_POINTS, STAGES
 from carbonpilot.agents.ng_split_forms import constant_tandem_ms, tandem_ms
 from carbonpilot.agents.partition.cuts import Cut, cut_points
 from carbonpilot.agents.partition.graph import read_graph
 from carbonpilot.envs.files import write_json
+from carbonpilot.envs.simulator import Simulator
+from carbonpilot.envs.tape import draw_tape, evaluation_seeds
 from carbonpilot.real.segments.manifest import read_manifest
 from carbonpilot.real.testbed.link import Link
 from carbonpilot.real.testbed.namespaces import Namespaces, run_in
@@ -38,14 +40,25 @@ from carbonpilot.real.testbed.server import TritonServer
 from carbonpilot.real.testbed.server_environment import find_environment
 
 HERE = Path(__file__).resolve().parent
+ORDERS, RESULT = "orders.json", "result.json"
 LOCAL = "local"
-HEADINGS = ("where", "rate", "n", "mean", "p50", "p95", "tandem", "error", "constant", "error", "simulator", "error",
-            "p95 sim.", "s.e.", "head", "tail")  # fmt: skip
+IP_BYTES, TCP_BYTES = 1500, 1448  # of a full packet on the wire, and of data in it
+HEADINGS = ("where", "rate", "load", "n", "mean", "p50", "p95", "tandem", "constant", "simulator", "its p95", "head",
+            "tail", "simulator, stages as then", "its p95")  # fmt: skip
 
 
 def main() -> int:
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
+    plans, played = measure(options) if not options.again else again(options.out)
+    rows = analyse(plans, played, options)
+    write_json(options.out / "split.json", {"load_average": os.getloadavg()[0], "rows": rows})
+    show(rows)
+    return 0
+
+
+def measure(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Build the test bed and play; returns what was to be played and what came of it."""
     segments = write_segments(options)
     profile = Profile("split", options.rtt_ms, 0.0, 0.0, options.mbps)
     with (
@@ -61,11 +74,12 @@ def main() -> int:
         )  # fmt: skip
         with server:
             plans = plan(segments, options)
-            played = play(spaces.device, server.grpc, plans, options.out)
-    rows = analyse(plans, played, options)
-    write_json(options.out / "split.json", {"load_average": os.getloadavg()[0], "rows": rows})
-    show(rows)
-    return 0
+            return plans, play(spaces.device, server.grpc, plans, options.out)
+
+
+def again(out: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What an earlier call played."""
+    return json.loads((out / ORDERS).read_text())["runs"], json.loads((out / RESULT).read_text())
 
 
 def parse() -> argparse.Namespace:
@@ -83,6 +97,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rtt-ms", type=float, default=1.0)
     parser.add_argument("--congestion-control", default="bbr")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--again", action="store_true", help="analyse what was measured before into the same --out"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/split"))
     options = parser.parse_args()
     options.rate = options.rate or [5.0, 20.0, 40.0]
@@ -133,7 +150,7 @@ def plan(segments: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def play(device: str, server: str, plans: list[dict[str, Any]], out: Path) -> list[dict[str, Any]]:
     """Run all plans in one process on the device."""
-    orders, result = out / "orders.json", out / "result.json"
+    orders, result = out / ORDERS, out / RESULT
     orders.write_text(json.dumps({"server": server, "runs": plans}))
     argv = [sys.executable, str(HERE / "testbed_split_device.py"), str(orders), str(result)]
     if run_in(device, argv).wait() != 0:
@@ -148,18 +165,20 @@ def analyse(
     alone: dict[str, dict[str, float]] = {}
     rows = []
     for run, result in zip(plans, played, strict=True):
-        row = measured(run, result)
+        row, arrivals_ms = measured(run, result)
         if run["rate"] == 0.0:
             alone[run["where"]] = stages(row, run, options)
         else:
-            row |= predicted(alone[run["where"]], run["rate"], options.seed)
+            then = alone[run["where"]] | {"head_ms": row["head_ms"], "tail_ms": row["tail_ms"]}
+            row |= predicted(alone[run["where"]], run["rate"], arrivals_ms)
+            row |= {"as_then_" + k: v for k, v in predicted(then, run["rate"], arrivals_ms).items()}
             row["alone"] = alone[run["where"]]
         rows.append(row)
     return rows
 
 
-def measured(run: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """What a run showed; ms."""
+def measured(run: dict[str, Any], result: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+    """What a run showed, and when its requests came; ms."""
     requests = result["requests"]
     failed = [r["failed"] for r in requests if r["failed"] or r["done_s"] == 0.0]
     if failed:
@@ -170,7 +189,7 @@ def measured(run: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     latency, split = done - arrived, run["tail"] is not None
     head = (sent if split else done) - began
     server = result["server_ms"]
-    return {
+    row = {
         "where": run["where"],
         "rate_per_s": run["rate"],
         "count": len(requests),
@@ -184,6 +203,7 @@ def measured(run: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         "tail_queue_ms": server.get("queue", 0.0),
         "beyond_head_ms": float((done - sent).mean()) if split else 0.0,
     }
+    return row, arrived - arrived[0]
 
 
 def block_error(values: np.ndarray, blocks: int = 10) -> float:
@@ -194,42 +214,79 @@ def block_error(values: np.ndarray, blocks: int = 10) -> float:
 
 def stages(row: dict[str, Any], run: dict[str, Any], options: argparse.Namespace) -> dict[str, float]:
     """Service times of the stages: head and tail as timed alone, the link by its rate, and what is left over."""
-    link_ms = 8 * run["activation_kb"] / options.mbps
+    link_ms = 8 * run["activation_kb"] / options.mbps * IP_BYTES / TCP_BYTES
     tail_ms = row["tail_ms"]
     rest = row["mean_ms"] - row["head_ms"] - link_ms - tail_ms
     return {"head_ms": row["head_ms"], "link_ms": link_ms, "tail_ms": tail_ms, "fixed_ms": rest}
 
 
-def predicted(alone: dict[str, float], rate: float, seed: int) -> dict[str, Any]:
-    """Predicted means: the paper's tandem, the form for constant times, the simulator; ms."""
-    head, link, tail, fixed = (alone[k] for k in ("head_ms", "link_ms", "tail_ms", "fixed_ms"))
-    if tail > 0:
-        site = Site(rate, (tail,), request_ms=link, payload="constant", head_ms=head)
-    else:
-        site = Site(rate, (head,), on_device=True)
-    simulated = simulate(site, seed, episodes=64, requests=2000)
+def predicted(times: dict[str, float], rate: float, arrivals_ms: np.ndarray) -> dict[str, float]:
+    """Predicted means: the paper's tandem and the form for constant times at this rate, the simulator on these arrivals.
+
+    The closed forms are means over all that may come, the simulator knows when the requests came; ms.
+    """
+    head, link, tail, fixed = (times[k] for k in ("head_ms", "link_ms", "tail_ms", "fixed_ms"))
+    split = tail > 0
+    site = Site(rate, (tail,), request_ms=link, payload="constant", head_ms=head) if split else (
+        Site(rate, (head,), on_device=True))  # fmt: skip
+    latency = simulated_ms(site, arrivals_ms, int(split)) + fixed
     return {
+        "load": rate * max(head, link, tail) / 1000,
         "tandem_ms": tandem_ms(head, link, tail, rate) + fixed,
         "constant_ms": float(constant_tandem_ms((head, link, tail), rate)) + fixed,
-        "simulated_ms": simulated.mean_ms + fixed,
-        "simulated_p95_ms": simulated.p95_ms + fixed,
+        "simulated_ms": float(latency.mean()),
+        "simulated_p95_ms": float(np.quantile(latency, 0.95)),
     }
 
 
+def simulated_ms(site: Site, arrivals_ms: np.ndarray, placement: int) -> np.ndarray:
+    """Latencies of the simulator if requests come at these times."""
+    simulator = Simulator(scenario_of(site, len(arrivals_ms)), 1, "evaluation")
+    tape = draw_tape(simulator.site, evaluation_seeds(1, 1), "evaluation")
+    assert tape.arrivals_ms is not None
+    tape.arrivals_ms[: len(arrivals_ms), 0] = arrivals_ms
+    tape.arrivals_ms[len(arrivals_ms) :, 0] = arrivals_ms[-1] + 1000.0
+    simulator.reset_tape(tape)
+    action = np.array([placement])
+    return np.array([simulator.step(action).outcome.latency_ms[0] for _ in arrivals_ms])
+
+
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print a line for each run, ms; head and tail: mean times of the stages then."""
+    """Print a line for each run, ms; head and tail: mean times of the stages then; predictions as errors."""
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     print("| " + " | ".join(HEADINGS) + " |\n|" + " --- |" * len(HEADINGS))
     for r in rows:
-        cells = [r["where"], f"{r['rate_per_s']:g}" if r["rate_per_s"] else "alone", str(r["count"])]
-        cells += [f"{r[k]:.1f}" for k in ("mean_ms", "p50_ms", "p95_ms")]
-        for key in ("tandem_ms", "constant_ms", "simulated_ms"):
-            cells += (
-                [f"{r[key]:.1f}", f"{100 * (r[key] / r['mean_ms'] - 1):+.1f} %"] if key in r else ["", ""]
-            )
-        cells.append(f"{r['simulated_p95_ms']:.1f}" if "simulated_p95_ms" in r else "")
-        cells += [f"{r['standard_error_ms']:.1f}", f"{r['head_ms']:.1f}", f"{r['tail_ms']:.1f}"]
-        print("| " + " | ".join(cells) + " |")
+        if r["rate_per_s"] == 0.0:
+            line = [
+                r["where"],
+                "alone",
+                "",
+                *_seen(r),
+                "",
+                "",
+                "",
+                "",
+                f"{r['head_ms']:.1f}",
+                f"{r['tail_ms']:.1f}",
+            ]
+            print("| " + " | ".join([*line, "", ""]) + " |")
+            continue
+        line = [r["where"], f"{r['rate_per_s']:g}", f"{r['load']:.2f}", *_seen(r)]
+        line += [_off(r[key], r["mean_ms"]) for key in ("tandem_ms", "constant_ms", "simulated_ms")]
+        line += [_off(r["simulated_p95_ms"], r["p95_ms"]), f"{r['head_ms']:.1f}", f"{r['tail_ms']:.1f}"]
+        line += [
+            _off(r["as_then_simulated_ms"], r["mean_ms"]),
+            _off(r["as_then_simulated_p95_ms"], r["p95_ms"]),
+        ]
+        print("| " + " | ".join(line) + " |")
+
+
+def _seen(row: dict[str, Any]) -> list[str]:
+    return [str(row["count"]), *(f"{row[k]:.1f}" for k in ("mean_ms", "p50_ms", "p95_ms"))]
+
+
+def _off(ours: float, seen: float) -> str:
+    return f"{ours:.1f} ({100 * (ours / seen - 1):+.1f} %)"
 
 
 if __name__ == "__main__":
