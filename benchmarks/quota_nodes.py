@@ -3,8 +3,9 @@
 Each node is a real Triton server under a CPU quota of the kernel (cgroup), as Docker's ``--cpus``; the monolithic run
 is a server without one. 50 inferences, one after the other, three times (section IV-A4); the modes choose a node for
 each by Algorithm 1 from the times seen so far, with the host's power that Table II means. Latencies are measured; power
-is assumed (no meter), carbon is the paper's accounting (`agents/carbonedge_quota.py`). Needs root, the Triton
-environment (`make triton`) and the models as ONNX:
+is assumed (no meter), carbon is the paper's accounting (`agents/carbonedge_quota.py`). The client sends normalised
+pictures, so a server computes everything behind them. Needs root, the Triton environment (`make triton`) and the models
+as ONNX (extra `zoo`):
 
     for model in mobilenetv2 mobilenetv4 efficientnet-b0
     do carbonpilot models export --model $model --random 0 --out runs/quota/$model.onnx; done
@@ -16,7 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import socket
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -32,11 +35,9 @@ from carbonpilot.agents import carbonedge_paper as paper
 from carbonpilot.agents import carbonedge_quota as quota
 from carbonpilot.agents.carbonedge_runs import MODES
 from carbonpilot.agents.carbonedge_score import CARBON_FORMS
-from carbonpilot.agents.partition.cuts import Cut
-from carbonpilot.agents.partition.graph import Graph, read_graph
+from carbonpilot.agents.partition.cuts import cut_points
+from carbonpilot.agents.partition.graph import read_graph
 from carbonpilot.envs.files import write_json
-from carbonpilot.real.segments.repository import Serving, Tail, write_tail
-from carbonpilot.real.site_file import file_sha256
 from carbonpilot.real.testbed.repository.settings import MODEL_SETS
 from carbonpilot.real.testbed.repository.write import Repository
 from carbonpilot.real.testbed.server import Ports, TritonServer
@@ -47,6 +48,7 @@ MODELS = {
     "mobilenetv4": paper.MOBILENET_V4,
     "efficientnet-b0": paper.EFFICIENTNET,
 }
+PICTURE = (3, 224, 224)
 WARM_UP = 10  # also the history that the modes begin with
 
 
@@ -124,20 +126,19 @@ def ram_gb() -> float:
 
 
 def write_models(options: argparse.Namespace) -> Repository:
-    """A repository with the whole models: each served as the tail behind its own input, on one thread, no batching."""
-    folder = options.out / "whole"
-    if not folder.exists():
-        for name in options.model:
-            onnx = options.models / f"{name}.onnx"
-            graph = read_graph(onnx)
-            tail = Tail(graph, _input_as_cut(graph), "float32", name, file_sha256(onnx), file_sha256(onnx))
-            write_tail(folder / name, tail, onnx, Serving(max_batch=1))
+    """A repository of the models behind the normalised picture, on one thread, without batching."""
+    folder = options.out / "served"
+    for name in options.model:
+        onnx, parts = options.models / f"{name}.onnx", options.out / f"{name}-parts"
+        if not parts.exists():
+            cut = [c.name for c in cut_points(read_graph(onnx)) if c.shape == PICTURE][-1]
+            argv = ["segments", "write", str(onnx), "--cut", cut, "--out", str(parts), "--max-batch", "1"]
+            subprocess.run([sys.executable, "-m", "carbonpilot.cli", *argv], check=True)
+        (tail,) = (parts / "triton").iterdir()
+        served = shutil.copytree(tail, folder / name, dirs_exist_ok=True)
+        config = served / "config.pbtxt"
+        config.write_text(config.read_text().replace(tail.name, name))
     return Repository(folder, MODEL_SETS["fast"], options.out / "faults")
-
-
-def _input_as_cut(graph: Graph) -> Cut:
-    (name,) = graph.inputs
-    return Cut("whole", name, graph.tensors[name].shape[1:], "float32", -1)
 
 
 def free_ports() -> Ports:
@@ -153,7 +154,7 @@ def one_model(
     model: str, nodes: dict[str, Node], host: quota.HostPower, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Every node with a model, the modes, and the green node with pauses."""
-    frame = np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)
+    frame = np.random.default_rng(0).normal(size=(1, *PICTURE)).astype(np.float32)
     power_w = quota.node_power_w(quota.HostPower(quota.printed_power_w(), 0.0))
     history = {name: [node.infer(model, frame) for _ in range(WARM_UP)] for name, node in nodes.items()}
     runs: dict[str, list[list[float]]] = {name: [] for name in (*nodes, "with pauses")}

@@ -1,8 +1,8 @@
 """The tandem model against the test bed: MobileNetV2's head on the device, a real link, its tail on the real Triton.
 
-Ng et al.'s Fig. 5a measured: the whole model on the device, and three split points over 50 Mbit/s. First every stage is
-timed alone, then Poisson arrivals come at some rates, and the closed forms (and the simulator) predict each mean from
-what was timed alone. Needs root (namespaces), the Triton environment (`make triton`) and MobileNetV2 as ONNX, which
+Ng et al.'s Fig. 5a measured: the whole model on the device, and three split points over 50 Mbit/s. Before and after
+each rate of Poisson arrivals every stage is timed alone, and from that the closed forms and the simulator predict the
+means. Needs root (namespaces), the Triton environment (`make triton`) and MobileNetV2 as ONNX, which
 `carbonpilot models export --model mobilenetv2 --random 0` makes (extra `zoo`). Device, link and server share this
 machine's processors: where they work at the same time they slow each other, which no form knows; the stages' times
 under load are printed beside those alone.
@@ -92,7 +92,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--least", type=int, default=150, help="requests of each, longer where the rate is low"
     )
-    parser.add_argument("--alone", type=int, default=60, help="requests that time the stages alone")
+    parser.add_argument("--alone", type=int, default=40, help="requests that time the stages alone")
     parser.add_argument("--mbps", type=float, default=50.0)
     parser.add_argument("--rtt-ms", type=float, default=1.0)
     parser.add_argument("--congestion-control", default="bbr")
@@ -139,12 +139,13 @@ def plan(segments: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
         places.append({"where": f"SP{i} {stage}", "head": head, "tail": part.triton_model,
                        "activation_kb": part.wire_bytes / 1000})  # fmt: skip
     rng = np.random.default_rng(options.seed)
-    runs = [{**p, "rate": 0.0, "gaps_s": [0.15] * options.alone} for p in places]
+    alone = [{**p, "rate": 0.0, "gaps_s": [0.15] * options.alone} for p in places]
+    runs = list(alone)
     for rate in options.rate:
         gaps = rng.exponential(
             1 / rate, size=max(options.least, round(rate * options.seconds))
         ).tolist()  # the same for all
-        runs += [{**p, "rate": rate, "gaps_s": gaps} for p in places]
+        runs += [{**p, "rate": rate, "gaps_s": gaps} for p in places] + alone
     return runs
 
 
@@ -162,18 +163,16 @@ def analyse(
     plans: list[dict[str, Any]], played: list[dict[str, Any]], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """A row for each run; those under load with predictions from the same configuration alone."""
-    alone: dict[str, dict[str, float]] = {}
-    rows = []
-    for run, result in zip(plans, played, strict=True):
-        row, arrivals_ms = measured(run, result)
-        if run["rate"] == 0.0:
-            alone[run["where"]] = stages(row, run, options)
-        else:
-            then = alone[run["where"]] | {"head_ms": row["head_ms"], "tail_ms": row["tail_ms"]}
-            row |= predicted(alone[run["where"]], run["rate"], arrivals_ms)
+    seen = [measured(run, result) for run, result in zip(plans, played, strict=True)]
+    rows = [row for row, _ in seen]
+    for i, (run, (row, arrivals_ms)) in enumerate(zip(plans, seen, strict=True)):
+        if run["rate"] > 0.0:
+            same = [j for j, r in enumerate(plans) if r["where"] == run["where"] and r["rate"] == 0.0]
+            around = max(j for j in same if j < i), min(j for j in same if j > i)
+            row["alone"] = stages([rows[j] for j in around], run, options)
+            then = row["alone"] | {"head_ms": row["head_ms"], "tail_ms": row["tail_ms"]}
+            row |= predicted(row["alone"], run["rate"], arrivals_ms)
             row |= {"as_then_" + k: v for k, v in predicted(then, run["rate"], arrivals_ms).items()}
-            row["alone"] = alone[run["where"]]
-        rows.append(row)
     return rows
 
 
@@ -206,22 +205,25 @@ def measured(run: dict[str, Any], result: dict[str, Any]) -> tuple[dict[str, Any
     return row, arrived - arrived[0]
 
 
-def block_error(values: np.ndarray, blocks: int = 10) -> float:
+def block_error(values: np.ndarray, most: int = 10) -> float:
     """Standard error of a mean of values that follow on one another, from blocks."""
+    blocks = min(most, len(values) // 2)
     means = [part.mean() for part in np.array_split(values, blocks)]
     return float(np.std(means, ddof=1) / np.sqrt(blocks))
 
 
-def stages(row: dict[str, Any], run: dict[str, Any], options: argparse.Namespace) -> dict[str, float]:
+def stages(alone: list[dict[str, Any]], run: dict[str, Any], options: argparse.Namespace) -> dict[str, float]:
     """Service times of the stages: head and tail as timed alone, the link by its rate, and what is left over."""
     link_ms = 8 * run["activation_kb"] / options.mbps * IP_BYTES / TCP_BYTES
-    tail_ms = row["tail_ms"]
-    rest = row["mean_ms"] - row["head_ms"] - link_ms - tail_ms
-    return {"head_ms": row["head_ms"], "link_ms": link_ms, "tail_ms": tail_ms, "fixed_ms": rest}
+    mean_ms, head_ms, tail_ms = (
+        float(np.mean([a[k] for a in alone])) for k in ("mean_ms", "head_ms", "tail_ms")
+    )
+    rest = mean_ms - head_ms - link_ms - tail_ms
+    return {"head_ms": head_ms, "link_ms": link_ms, "tail_ms": tail_ms, "fixed_ms": rest}
 
 
 def predicted(times: dict[str, float], rate: float, arrivals_ms: np.ndarray) -> dict[str, float]:
-    """Predicted means: the paper's tandem and the form for constant times at this rate, the simulator on these arrivals.
+    """Predicted latencies: the tandem and the form for constant times at this rate, the simulator on these arrivals.
 
     The closed forms are means over all that may come, the simulator knows when the requests came; ms.
     """

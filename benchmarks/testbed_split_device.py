@@ -47,7 +47,7 @@ class Device:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(head, options, providers=["CPUExecutionProvider"])
         (self._input,) = self._session.get_inputs()
-        self._frame = np.random.default_rng(0).normal(size=self._input.shape).astype(np.float32)
+        self._frame = np.random.default_rng(0).integers(0, 256, self._input.shape).astype(np.uint8)
         self._client, self._tail = client, tail
         self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._left, self._all_done = 0, threading.Event()

@@ -44,14 +44,17 @@ def test_a_quota_that_is_kept_costs_time_and_no_energy():
 
 
 def test_the_papers_latencies_and_its_apportioning_exclude_each_other():
-    """Equal latencies under quotas of 1.0 and 0.4 would save 69 %, not the printed 22.9; the whole host's energy fits."""
+    """Equal latencies under quotas of 1.0 and 0.4 would save 69 %, not the printed 22.9; the whole host's fits."""
     mono, green = paper.TABLE_IV[paper.MOBILENET_V2]
     printed = {quota.MONOLITHIC: mono.latency_ms, "green": green.latency_ms}
     by_quota = quota.reduction_pct(printed, quota.node_power_w(CPU_ONLY))
     assert by_quota == pytest.approx(100 * (1 - 0.4 * 380 * 272.02 / (530 * 254.85)))
     assert by_quota > 3 * 22.9
     assert quota.reduction_pct(printed, quota.node_power_w(CPU_ONLY, "host")) == pytest.approx(22.9, rel=0.03)
-    high, low = quota.printed_energy_j(paper.PERFORMANCE, "high"), quota.printed_energy_j(paper.GREEN, "green")
+    high, low = (
+        quota.printed_energy_j(paper.PERFORMANCE, "high"),
+        quota.printed_energy_j(paper.GREEN, "green"),
+    )
     assert high == pytest.approx(low, rel=0.01)
     assert quota.printed_power_w() == pytest.approx(141.3, abs=0.1)
 
@@ -91,7 +94,7 @@ def test_bad_input():
 @pytest.fixture
 def cpu_quota(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import cpu_quota  # noqa: PLC0415
+    import cpu_quota
 
     return cpu_quota
 

@@ -31,7 +31,15 @@ def bars():
 
 def mobilenet_v2():
     """Multiply-accumulates and values after each stage, from Table 2 of Sandler et al.: t, c, n, s."""
-    rows = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    rows = [
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ]
     side, channels = 112, 32
     found = {"conv_stem": (3 * 3 * 3 * channels * side**2, channels * side**2)}
     for i, (expansion, out, repeats, stride) in enumerate(rows):
@@ -49,7 +57,7 @@ def mobilenet_v2():
 def test_the_table_is_the_architecture():
     assert {s.name: (s.macs, s.values) for s in ng_split.STAGES} == mobilenet_v2()
     assert ng_split.CLASSIFIER_MACS == 1280 * 1000
-    assert ng_split.TOTAL_MACS == pytest.approx(300e6, rel=0.005)  # Sandler et al., Table 4: "300M" of MAdds
+    assert abs(ng_split.TOTAL_MACS / 300e6 - 1) < 0.005  # Sandler et al., Table 4: "300M" of MAdds
 
 
 def test_a_cut_divides_the_service_times():
@@ -105,7 +113,9 @@ def test_constant_times_wait_less_than_the_tandem_says(stages, rate):
 
 def test_the_forms_meet_the_ones_they_are_made_of():
     assert constant_tandem_ms([7.0], 30.0) == pytest.approx(float(q.device_latency_ms(7.0, 30.0)))
-    assert tandem_ms(4.0, 3.0, 9.0, 20.0) == pytest.approx(float(q.split_latency_ms(4.0, 3.0, 0.0, 20.0, 9.0)))
+    assert tandem_ms(4.0, 3.0, 9.0, 20.0) == pytest.approx(
+        float(q.split_latency_ms(4.0, 3.0, 0.0, 20.0, 9.0))
+    )
     exponential = float(q.split_latency_ms(4.0, 3.0, 0.0, 20.0, 9.0, service_scv=1.0))
     assert tandem_ms(4.0, 3.0, 9.0, 20.0, head_scv=1.0, tail_scv=1.0) == pytest.approx(exponential)
     np.testing.assert_allclose(
@@ -139,7 +149,9 @@ def test_the_tandem_holds_behind_an_exponential_head():
     """Burke: what leaves M/M/1 is Poisson."""
     site = Site(10.0, (60.0,), payload="constant", head_ms=30.0, head_distribution="exponential")
     simulated = simulate(site, 6, episodes=64, requests=2500)
-    assert abs(simulated.mean_ms - tandem_ms(30.0, 0.0, 60.0, 10.0, head_scv=1.0)) < 4 * simulated.mean_error_ms
+    assert (
+        abs(simulated.mean_ms - tandem_ms(30.0, 0.0, 60.0, 10.0, head_scv=1.0)) < 4 * simulated.mean_error_ms
+    )
 
 
 def test_the_grid_has_each_stage_as_the_narrowest():
