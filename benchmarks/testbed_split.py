@@ -43,8 +43,8 @@ HERE = Path(__file__).resolve().parent
 ORDERS, RESULT = "orders.json", "result.json"
 LOCAL = "local"
 IP_BYTES, TCP_BYTES = 1500, 1448  # of a full packet on the wire, and of data in it
-HEADINGS = ("where", "rate", "load", "n", "mean", "p50", "p95", "tandem", "constant", "simulator", "its p95", "head",
-            "tail", "simulator, stages as then", "its p95")  # fmt: skip
+HEADINGS = ("where", "rate", "load", "n", "mean", "s.e.", "p50", "p95", "head", "tail", "tandem", "constant",
+            "simulator", "its p95", "tandem, alone", "simulator, alone")  # fmt: skip
 
 
 def main() -> int:
@@ -162,7 +162,7 @@ def play(device: str, server: str, plans: list[dict[str, Any]], out: Path) -> li
 def analyse(
     plans: list[dict[str, Any]], played: list[dict[str, Any]], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """A row for each run; those under load with predictions from the same configuration alone."""
+    """A row for each run; those under load with predictions from the stages' times then, and from those timed alone."""
     seen = [measured(run, result) for run, result in zip(plans, played, strict=True)]
     rows = [row for row, _ in seen]
     for i, (run, (row, arrivals_ms)) in enumerate(zip(plans, seen, strict=True)):
@@ -171,8 +171,8 @@ def analyse(
             around = max(j for j in same if j < i), min(j for j in same if j > i)
             row["alone"] = stages([rows[j] for j in around], run, options)
             then = row["alone"] | {"head_ms": row["head_ms"], "tail_ms": row["tail_ms"]}
-            row |= predicted(row["alone"], run["rate"], arrivals_ms)
-            row |= {"as_then_" + k: v for k, v in predicted(then, run["rate"], arrivals_ms).items()}
+            row |= predicted(then, run["rate"], arrivals_ms)
+            row |= {"alone_" + k: v for k, v in predicted(row["alone"], run["rate"], arrivals_ms).items()}
     return rows
 
 
@@ -254,41 +254,23 @@ def simulated_ms(site: Site, arrivals_ms: np.ndarray, placement: int) -> np.ndar
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print a line for each run, ms; head and tail: mean times of the stages then; predictions as errors."""
+    """Print a line for each run, ms: what was seen, predictions with head and tail as they were, and as timed alone."""
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-    print("| " + " | ".join(HEADINGS) + " |\n|" + " --- |" * len(HEADINGS))
+    print("| " + " | ".join(HEADINGS) + " |\n|" + " --- |" + " ---: |" * (len(HEADINGS) - 1))
     for r in rows:
-        if r["rate_per_s"] == 0.0:
-            line = [
-                r["where"],
-                "alone",
-                "",
-                *_seen(r),
-                "",
-                "",
-                "",
-                "",
-                f"{r['head_ms']:.1f}",
-                f"{r['tail_ms']:.1f}",
-            ]
-            print("| " + " | ".join([*line, "", ""]) + " |")
-            continue
-        line = [r["where"], f"{r['rate_per_s']:g}", f"{r['load']:.2f}", *_seen(r)]
-        line += [_off(r[key], r["mean_ms"]) for key in ("tandem_ms", "constant_ms", "simulated_ms")]
-        line += [_off(r["simulated_p95_ms"], r["p95_ms"]), f"{r['head_ms']:.1f}", f"{r['tail_ms']:.1f}"]
+        rate = f"{r['rate_per_s']:g}" if r["rate_per_s"] else "alone"
+        line = [r["where"], rate, f"{r['load']:.2f}" if "load" in r else "", str(r["count"])]
         line += [
-            _off(r["as_then_simulated_ms"], r["mean_ms"]),
-            _off(r["as_then_simulated_p95_ms"], r["p95_ms"]),
+            f"{r[k]:.1f}" for k in ("mean_ms", "standard_error_ms", "p50_ms", "p95_ms", "head_ms", "tail_ms")
         ]
+        line += [_off(r, key, "mean_ms") for key in ("tandem_ms", "constant_ms", "simulated_ms")]
+        line += [_off(r, "simulated_p95_ms", "p95_ms")]
+        line += [_off(r, key, "mean_ms") for key in ("alone_tandem_ms", "alone_simulated_ms")]
         print("| " + " | ".join(line) + " |")
 
 
-def _seen(row: dict[str, Any]) -> list[str]:
-    return [str(row["count"]), *(f"{row[k]:.1f}" for k in ("mean_ms", "p50_ms", "p95_ms"))]
-
-
-def _off(ours: float, seen: float) -> str:
-    return f"{ours:.1f} ({100 * (ours / seen - 1):+.1f} %)"
+def _off(row: dict[str, Any], ours: str, seen: str) -> str:
+    return f"{row[ours]:.1f} ({100 * (row[ours] / row[seen] - 1):+.1f} %)" if ours in row else ""
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+from importlib.util import find_spec
 from itertools import permutations
 from pathlib import Path
 
@@ -58,6 +60,19 @@ def test_the_table_is_the_architecture():
     assert {s.name: (s.macs, s.values) for s in ng_split.STAGES} == mobilenet_v2()
     assert ng_split.CLASSIFIER_MACS == 1280 * 1000
     assert abs(ng_split.TOTAL_MACS / 300e6 - 1) < 0.005  # Sandler et al., Table 4: "300M" of MAdds
+
+
+@pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed (extra zoo)")
+def test_the_planner_finds_the_same_in_timms_network(tmp_path):
+    export = importlib.import_module("carbonpilot.agents.zoo.export")
+    cuts = importlib.import_module("carbonpilot.agents.partition.cuts")
+    costs = importlib.import_module("carbonpilot.agents.partition.costs")
+    read = importlib.import_module("carbonpilot.agents.partition.graph").read_graph
+    graph = read(export.export_classifier("mobilenetv2", tmp_path / "m.onnx", random_seed=0).path)
+    last = {c.elements: c.after for c in cuts.cut_points(graph)}  # of each size the last cut, behind its stage
+    ends = [last[stage.values] for stage in ng_split.STAGES]
+    found = costs.mac_costs(graph).of_blocks([*ends, len(graph.operations) - 1])
+    assert found.tolist() == [*(stage.macs for stage in ng_split.STAGES), ng_split.CLASSIFIER_MACS]
 
 
 def test_a_cut_divides_the_service_times():
