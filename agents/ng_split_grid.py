@@ -48,7 +48,7 @@ def _behind_exponential(distribution: Distribution, head: float, tail: float) ->
 
 
 def _constant(head: float, link: float, tail: float) -> Setting:
-    stages = [_service_ms(load) for load in (head, link, tail)]
+    stages = (_service_ms(head), _service_ms(link), _service_ms(tail))
     forms = (
         Form("tandem", tandem_ms(*stages, RATE_PER_S)),
         Form("tandem, (6) for the link", tandem_ms(*stages, RATE_PER_S, link_scv=0.0)),

@@ -118,12 +118,12 @@ def write_segments(options: argparse.Namespace) -> Path:
 
 
 def cut_after(onnx: Path, stage: str) -> Cut:
-    """The last cut whose activation has the shape of a stage's output."""
+    """The last cut whose activation has the size of a stage's output, which no later one has for these three stages."""
     values = {s.name: s.values for s in STAGES}[stage]
-    shapes = [c for c in cut_points(read_graph(onnx)) if c.elements == values]
-    if not shapes:
+    cuts = [c for c in cut_points(read_graph(onnx)) if c.elements == values]
+    if not cuts:
         raise SystemExit(f"{onnx} has no cut of {values} values, as MobileNetV2 has after {stage}")
-    return shapes[-1]
+    return cuts[-1]
 
 
 def plan(segments: Path, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import math
 from importlib.util import find_spec
 from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def bars():
 
 
 def mobilenet_v2():
-    """Multiply-accumulates and values after each stage, from Table 2 of Sandler et al.: t, c, n, s."""
+    """Multiply-accumulates of each stage and the shape after it, from Table 2 of Sandler et al.: t, c, n, s."""
     rows = [
         (1, 16, 1, 1),
         (6, 24, 2, 2),
@@ -43,7 +44,7 @@ def mobilenet_v2():
         (6, 320, 1, 1),
     ]
     side, channels = 112, 32
-    found = {"conv_stem": (3 * 3 * 3 * channels * side**2, channels * side**2)}
+    found = {"conv_stem": (3 * 3 * 3 * channels * side**2, (channels, side, side))}
     for i, (expansion, out, repeats, stride) in enumerate(rows):
         macs = 0
         for j in range(repeats):
@@ -51,13 +52,14 @@ def mobilenet_v2():
             macs += (channels * hidden * side**2 if expansion > 1 else 0) + 9 * hidden * after**2
             macs += hidden * out * after**2
             channels, side = out, after
-        found[f"blocks.{i}"] = (macs, channels * side**2)
-    found["conv_head"] = (channels * 1280 * side**2, 1280 * side**2)
-    return found | {"global_pool": (0, 1280)}
+        found[f"blocks.{i}"] = (macs, (channels, side, side))
+    found["conv_head"] = (channels * 1280 * side**2, (1280, side, side))
+    return found | {"global_pool": (0, (1280,))}
 
 
 def test_the_table_is_the_architecture():
-    assert {s.name: (s.macs, s.values) for s in ng_split.STAGES} == mobilenet_v2()
+    expected = {name: (macs, math.prod(shape)) for name, (macs, shape) in mobilenet_v2().items()}
+    assert {s.name: (s.macs, s.values) for s in ng_split.STAGES} == expected
     assert ng_split.CLASSIFIER_MACS == 1280 * 1000
     assert abs(ng_split.TOTAL_MACS / 300e6 - 1) < 0.005  # Sandler et al., Table 4: "300M" of MAdds
 
@@ -69,10 +71,15 @@ def test_the_planner_finds_the_same_in_timms_network(tmp_path):
     costs = importlib.import_module("carbonpilot.agents.partition.costs")
     read = importlib.import_module("carbonpilot.agents.partition.graph").read_graph
     graph = read(export.export_classifier("mobilenetv2", tmp_path / "m.onnx", random_seed=0).path)
-    last = {c.elements: c.after for c in cuts.cut_points(graph)}  # of each size the last cut, behind its stage
-    ends = [last[stage.values] for stage in ng_split.STAGES]
-    found = costs.mac_costs(graph).of_blocks([*ends, len(graph.operations) - 1])
-    assert found.tolist() == [*(stage.macs for stage in ng_split.STAGES), ng_split.CLASSIFIER_MACS]
+    last = {c.shape: c.after for c in cuts.cut_points(graph)}  # of each shape the last cut, behind its stage
+    stem, *stages = (
+        mobilenet_v2().values()
+    )  # what leaves the stem has the shape of what blocks.0 computes next
+    found = costs.mac_costs(graph).of_blocks(
+        [*(last[shape] for _, shape in stages), len(graph.operations) - 1]
+    )
+    first, *others = (macs for macs, _ in stages)
+    assert found.tolist() == [stem[0] + first, *others, ng_split.CLASSIFIER_MACS]
 
 
 def test_a_cut_divides_the_service_times():
@@ -226,3 +233,54 @@ def test_the_page_holds_the_figure(bars):
         ((*line, _),), notes = paper_table.rows([cell])
         assert "| " + " | ".join(line) + " |" in page
         assert all(note in page for note in notes)
+
+
+# -- the benchmark's analysis ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    return importlib.import_module("testbed_split")
+
+
+def played(arrivals_ms, head_ms, link_ms, tail_ms, fixed_ms):
+    """What the device would report if every stage took constant times."""
+    began = through(arrivals_ms, [head_ms]) - head_ms
+    done = through(arrivals_ms, [head_ms, link_ms, tail_ms]) + fixed_ms
+    requests = [
+        {"arrived_s": (7e6 + a) / 1000, "began_s": (7e6 + b) / 1000, "sent_s": (7e6 + b + head_ms) / 1000,
+         "done_s": (7e6 + d) / 1000, "failed": ""}
+        for a, b, d in zip(arrivals_ms, began, done, strict=True)
+    ]  # fmt: skip
+    return {
+        "requests": requests,
+        "server_ms": {"compute_infer": tail_ms, "queue": 3.0},
+        "served": len(requests),
+    }
+
+
+def test_the_benchmark_predicts_a_tandem_of_constant_times_exactly(benchmark_module):
+    head, tail, fixed, rate, kb = 6.0, 5.0, 2.0, 40.0, 50.0
+    link = 8 * kb / 50 * 1500 / 1448
+    place = {"where": "SP", "tail": "t", "activation_kb": kb}
+    alone, arrivals = 150.0 * np.arange(30), np.cumsum(np.random.default_rng(4).exponential(1000 / rate, 400))
+    plans = [{**place, "rate": 0.0}, {**place, "rate": rate}, {**place, "rate": 0.0}]
+    results = [played(t, head, link, tail, fixed) for t in (alone, arrivals, alone)]
+    options = SimpleNamespace(mbps=50.0)
+    _, row, _ = benchmark_module.analyse(plans, results, options)
+    assert row["alone"] == pytest.approx(
+        {"head_ms": head, "link_ms": link, "tail_ms": tail, "fixed_ms": fixed}
+    )
+    for key in ("simulated_ms", "alone_simulated_ms"):
+        assert row[key] == pytest.approx(row["mean_ms"], abs=1e-3)
+    assert row["simulated_p95_ms"] == pytest.approx(row["p95_ms"], abs=1e-2)
+    assert row["constant_ms"] == pytest.approx(float(constant_tandem_ms((head, link, tail), rate)) + fixed)
+    assert row["tandem_ms"] > row["constant_ms"]
+
+
+def test_the_benchmark_stops_where_requests_failed(benchmark_module):
+    result = played([0.0, 10.0], 1.0, 1.0, 1.0, 0.0)
+    result["requests"][1]["failed"] = "deadline exceeded"
+    with pytest.raises(SystemExit, match="1 of 2 requests failed: deadline exceeded"):
+        benchmark_module.measured({"where": "SP", "tail": "t", "rate": 5.0}, result)
