@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-from importlib.util import find_spec
 from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,9 +63,8 @@ def test_the_table_is_the_architecture():
     assert abs(ng_split.TOTAL_MACS / 300e6 - 1) < 0.005  # Sandler et al., Table 4: "300M" of MAdds
 
 
-@pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed (extra zoo)")
 def test_the_planner_finds_the_same_in_timms_network(tmp_path):
-    export = importlib.import_module("carbonpilot.agents.zoo.export")
+    export = pytest.importorskip("carbonpilot.agents.zoo.export", reason="needs timm (extra zoo)")
     cuts = importlib.import_module("carbonpilot.agents.partition.cuts")
     costs = importlib.import_module("carbonpilot.agents.partition.costs")
     read = importlib.import_module("carbonpilot.agents.partition.graph").read_graph
