@@ -18,6 +18,9 @@ from ..envs.scenario import load_scenario, scenario_sha256
 from .ng_accuracy import Row, mape, measure, settings, worst
 from .ng_cells import all_cells
 from .ng_plot import NAME, write_plot
+from .ng_split import Bar
+from .ng_split import play as play_split
+from .ng_split_cells import split_records
 from .ng_table import accuracy_records, show, timeline_records
 from .ng_timelines import CASES, Timeline, form_errors, play
 from .paper_cells import SCHEMA, SEED, Cell
@@ -46,12 +49,12 @@ def reproduce(json_file: Path | None = None, plots: Path | None = None, seed: in
         check_output_file(plots / NAME)
     console = table_console(TABLE_WIDTH)
     timelines = {name: play(name, seed) for name in CASES}
-    accuracy = _measure(console, seed)
-    cells = all_cells(timelines, accuracy)
-    content = as_json(cells, timelines, accuracy, seed)
+    accuracy, split = _measure(console, seed), play_split(seed)
+    cells = all_cells(timelines, accuracy, split)
+    content = as_json(cells, timelines, accuracy, split, seed)
     for line in _summary(cells, timelines, accuracy):
         console.print(line)
-    show(cells, content["timelines"], content["accuracy"], console)
+    show(cells, content, console)
     if json_file is not None:
         write(json_file, content)
         console.print(f"Cells written to {json_file}", soft_wrap=True)
@@ -61,9 +64,13 @@ def reproduce(json_file: Path | None = None, plots: Path | None = None, seed: in
 
 
 def as_json(
-    cells: list[Cell], timelines: dict[str, Timeline], accuracy: Sequence[Row], seed: int
+    cells: list[Cell],
+    timelines: dict[str, Timeline],
+    accuracy: Sequence[Row],
+    split: Sequence[Bar],
+    seed: int,
 ) -> dict[str, Any]:
-    """The reproduction under the keys of the JSON contract (DESIGN.md), with time lines and grid beside."""
+    """The reproduction under the keys of the JSON contract (DESIGN.md), with time lines, grid and Fig. 5a beside."""
     return {
         "schema": SCHEMA,
         "carbonpilot_version": version("carbonpilot"),
@@ -73,6 +80,7 @@ def as_json(
         "cells": [c.as_json() for c in cells],
         "timelines": timeline_records(timelines),
         "accuracy": accuracy_records(accuracy),
+        "split": split_records(split),
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .ng_grid import Form, Setting, holding, straying
 from .ng_sites import EPISODES, Simulated, simulate
+from .ng_split_grid import split_holding, split_straying
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def measure(seed: int, progress: Callable[[Setting], None] | None = None) -> lis
 
 
 def settings() -> list[Setting]:
-    """The grid: first where the paper's assumptions hold, then where they do not."""
-    return [*holding(), *straying()]
+    """The grid: where the paper's assumptions hold and where not, of whole models and then of split ones."""
+    return [*holding(), *straying(), *split_holding(), *split_straying()]
 
 
 def episodes_for(utilisation: float) -> int:

@@ -11,18 +11,21 @@ from . import ng_notes as notes
 from . import ng_paper as paper
 from .ng_accuracy import Row, mape
 from .ng_lemmas import Tenant, lemma_3_1, tenants_to_tip
+from .ng_split import Bar
+from .ng_split_cells import fig_5a
 from .ng_timelines import Stretch, Timeline
 from .paper_cells import Cell, cell
 
 
-def all_cells(timelines: dict[str, Timeline], accuracy: Sequence[Row]) -> list[Cell]:
-    """Every cell: case studies, crossovers, frequency levels, accuracy, and what cannot be had."""
+def all_cells(timelines: dict[str, Timeline], accuracy: Sequence[Row], split: Sequence[Bar]) -> list[Cell]:
+    """Every cell: case studies, crossovers, frequency levels, accuracy, split processing, and what cannot be had."""
     return [
         *case_1(timelines["ng-network"]),
         *case_2(timelines["ng-tenants"]),
         *crossovers(),
         *levels(),
         *accuracy_cells(accuracy),
+        *fig_5a(split),
         *missing(),
     ]
 

@@ -25,6 +25,7 @@ EPISODES, REQUESTS, WARMUP = 256, 5000, 1000  # kept: 256 x 4000 requests
 HISTORY_BLOCKS = 64  # of a node's history, 16 s each
 GROUPS = 16  # of episodes, for the standard error of a p95
 NO_NETWORK_MBPS = 1e9
+_ACTIVATION_KB = 1.0  # of a split placement; the link's rate makes of it what it takes to send
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Site:
         weights: see ``services_ms``.
         node: changes of the server: parallelism, batching, background.
         jitter_fraction: of periodic arrivals, which then take the place of Poisson's.
+        head_ms: mean service time of a head on the device, of split processing: then ``services_ms`` are the tails',
+            and what crosses is an activation of one size, sent in ``request_ms``. None: whole models.
+        head_distribution: of the head's service time.
     """
 
     rate_per_s: float
@@ -54,6 +58,8 @@ class Site:
     weights: tuple[float, ...] = (1.0,)
     node: dict[str, Any] | None = None
     jitter_fraction: float | None = None
+    head_ms: float | None = None
+    head_distribution: Distribution = "deterministic"
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Simulated:
 def scenario_of(site: Site, requests: int = REQUESTS) -> Scenario:
     """The scenario of a site: ng-network with a constant link, and one placement per service time."""
     base = load_scenario("ng-network")
-    kb = 1.0 if site.request_ms > 0 else 0.0
+    kb = _ACTIVATION_KB if site.request_ms > 0 else 0.0
     mbps = 8 * kb / site.request_ms if site.request_ms > 0 else NO_NETWORK_MBPS
     phase = {"rtt_ms": 0, "jitter_ms": 0, "loss_pct": 0, "rate_mbps": mbps}
     changes = {
@@ -98,8 +104,14 @@ def _placements(site: Site, local: Placement, remote: Placement) -> list[dict[st
     if "batching" in (site.node or {}):
         plain[1]["batched_energy_j"] = 0.0
     services = [{"distribution": site.distribution, "mean_ms": s} for s in site.services_ms]
-    servers = [{**plain[1], "name": f"e1-{i}", "service": s} for i, s in enumerate(services)]
+    split = {} if site.head_ms is None else {"split": _head(site.head_ms, site.head_distribution)}
+    servers = [{**plain[1], "name": f"e1-{i}", "service": s, **split} for i, s in enumerate(services)]
     return [{**plain[0], "service": services[0]}, *servers]
+
+
+def _head(head_ms: float, distribution: Distribution) -> dict[str, Any]:
+    service = {"distribution": distribution, "mean_ms": head_ms}
+    return {"cut": "cut", "service": service, "active_energy_j": 0.0, "activation_kb": _ACTIVATION_KB}
 
 
 def history_error_ms(site: Site) -> float:

@@ -23,6 +23,8 @@ from .paper_table import HEADINGS, NUMBERS, markdown, rows
 
 ACCURACY = ("group", "setting", "load", "equations", "predicted", "simulated", "error", "s.e.", "p95 error")
 LINES = ("time", "conditions", "placement", "predicted", "simulated", "chosen")
+SPLIT = ("configuration", "cut after", "on the edge", "crosses, kB", "device", "link", "edge", "tandem", "simulated",
+         "error", "s.e.")  # fmt: skip
 
 
 def accuracy_records(accuracy: Sequence[Row]) -> list[dict[str, Any]]:
@@ -66,17 +68,18 @@ def timeline_records(timelines: dict[str, Timeline]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def show(
-    cells: list[Cell], timelines: list[dict[str, Any]], accuracy: list[dict[str, Any]], console: Console
-) -> None:
-    """Print the cells with their notes, the time lines and the grid."""
+def show(cells: list[Cell], content: dict[str, Any], console: Console) -> None:
+    """Print the cells with their notes, then from the JSON's content the time lines, Fig. 5a and the grid."""
     lines, texts = rows(cells)
     console.print(_table("Ng et al.: paper and ours", HEADINGS, lines))
     for number, note in enumerate(texts, start=1):
         console.print(f"{number:2d}  {note}", highlight=False)
-    console.print(_table("The case studies: mean latencies, ms", LINES, _timeline_lines(timelines)))
+    console.print(
+        _table("The case studies: mean latencies, ms", LINES, _timeline_lines(content["timelines"]))
+    )
+    console.print(_table("Fig. 5a in kind: split processing, ms", SPLIT, _split_lines(content["split"])))
     for holds, title in ((True, "assumptions hold"), (False, "assumptions do not hold")):
-        chosen = [r for r in accuracy if r["assumptions_hold"] is holds]
+        chosen = [r for r in content["accuracy"] if r["assumptions_hold"] is holds]
         console.print(
             _table(f"Closed forms against the simulator, ms: {title}", ACCURACY, _accuracy_lines(chosen))
         )
@@ -86,6 +89,7 @@ def page_tables(content: dict[str, Any]) -> str:
     """All tables as Markdown."""
     parts = ["### Printed figures\n", markdown([Cell(**c) for c in content["cells"]])]
     parts += ["\n### Case studies\n", _markdown(LINES, _timeline_lines(content["timelines"]))]
+    parts += ["\n### Fig. 5a\n", _markdown(SPLIT, _split_lines(content["split"]))]
     for holds, title in ((True, "Where the assumptions hold"), (False, "Where they do not")):
         chosen = [r for r in content["accuracy"] if r["assumptions_hold"] is holds]
         parts += [f"\n### {title}\n", _markdown(ACCURACY, _accuracy_lines(chosen))]
@@ -117,12 +121,23 @@ def _accuracy_lines(records: list[dict[str, Any]]) -> list[list[str]]:
     ]  # fmt: skip
 
 
+def _split_lines(records: list[dict[str, Any]]) -> list[list[str]]:
+    return [
+        [
+            r["configuration"], r["cut_after"], f"{r['offloaded_share_of_macs']:.0%}", f"{r['activation_kb']:.1f}",
+            *(f"{r[part]:.2f}" for part in ("head_ms", "link_ms", "tail_ms", "tandem_ms", "simulated_ms")),
+            f"{100 * r['relative_error']:+.1f} %", f"{100 * r['standard_error_ms'] / r['simulated_ms']:.2f} %",
+        ]
+        for r in records
+    ]  # fmt: skip
+
+
 def _ms(value: float) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
 def _right(heading: str) -> bool:
-    return heading in (*NUMBERS, "load", "predicted", "simulated", "s.e.", "p95 error")
+    return heading in (*NUMBERS, "load", "predicted", "simulated", "s.e.", "p95 error", *SPLIT[2:])
 
 
 def _table(title: str, headings: Sequence[str], lines: list[list[str]]) -> Table:

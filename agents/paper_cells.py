@@ -23,7 +23,7 @@ class Cell:
 
     Attributes:
         table, row, column, unit: where the figure stands in the paper.
-        paper: the printed figure; the middle where a range is printed.
+        paper: the printed figure; the middle where a range is printed; None where it is only drawn.
         ours: the same from the simulator, or None where it has no such quantity.
         relative_error: (ours - paper) / paper; for a range 0 inside it, else against its nearer end.
         kind: "fitted" (used for calibration), "predicted" or "not_reproducible".
@@ -34,7 +34,7 @@ class Cell:
     row: str
     column: str
     unit: str
-    paper: float
+    paper: float | None
     ours: float | None
     relative_error: float | None
     kind: str

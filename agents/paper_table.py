@@ -55,10 +55,14 @@ def markdown(cells: list[Cell]) -> str:
 
 def _numbers(c: Cell) -> tuple[str, str, str]:
     """Paper, ours and error as text."""
-    if c.ours is None or c.relative_error is None:
-        return f"{c.paper:g}", "-", "-"
+    paper = "-" if c.paper is None else f"{c.paper:g}"
+    if c.ours is None:
+        return paper, "-", "-"
+    ours = f"{c.ours:.4g}" if c.ours < 1000 else f"{c.ours:.0f}"
+    if c.relative_error is None:
+        return paper, ours if c.paper is None else "-", "-"
     percent = round(100 * c.relative_error, 1) + 0.0  # no minus before zero
-    return f"{c.paper:g}", f"{c.ours:.4g}" if c.ours < 1000 else f"{c.ours:.0f}", f"{percent:+.1f} %"
+    return paper, ours, f"{percent:+.1f} %"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from carbonpilot.agents import (
     ng_grid,
     ng_paper,
     ng_sites,
+    ng_split,
     ng_table,
     ng_timelines,
     paper_table,
@@ -40,6 +41,11 @@ def small_grid():
         patch.setattr(ng_accuracy, "settings", lambda: chosen)
         patch.setattr(ng_accuracy, "episodes_for", lambda utilisation: 24)
         yield ng_accuracy.measure(ng.SEED)
+
+
+@pytest.fixture(scope="module")
+def split():
+    return ng_split.play(ng.SEED, 16, 500)
 
 
 # -- inferred numbers ------------------------------------------------------------------------------------
@@ -175,9 +181,10 @@ def test_records_of_a_history_carry_its_own_error():
 # -- the command -----------------------------------------------------------------------------------------
 
 
-def test_json_contract(timelines, small_grid, tmp_path, monkeypatch, capsys):
+def test_json_contract(timelines, small_grid, split, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ng, "play", lambda name, seed: timelines[name])
     monkeypatch.setattr(ng, "measure", lambda seed, progress: small_grid)
+    monkeypatch.setattr(ng, "play_split", lambda seed: split)
     assert ng.reproduce(tmp_path / "ng.json", tmp_path / "plots") == 0
     content = json.loads((tmp_path / "ng.json").read_text())
     assert {"schema", "carbonpilot_version", "scenario", "scenario_sha256", "seed", "cells"} <= set(content)
@@ -198,10 +205,12 @@ def test_json_contract(timelines, small_grid, tmp_path, monkeypatch, capsys):
     page = ng_table.page_tables(content)
     assert page.count("| Section 5.2 |") == 9
     assert "no limit" in page  # both servers overloaded: the forms give no finite mean
+    assert page.count("| SP2 | blocks.3 |") == 1
+    assert [r["configuration"] for r in content["split"]] == ["local", "SP1", "SP2", "SP3"]
 
 
-def test_every_cell_that_is_off_says_why(timelines, small_grid):
-    for cell in ng_cells.all_cells(timelines, small_grid):
+def test_every_cell_that_is_off_says_why(timelines, small_grid, split):
+    for cell in ng_cells.all_cells(timelines, small_grid, split):
         if cell.kind == "not_reproducible":
             assert len(cell.note) > 20
         elif cell.table != "Section 4.3":  # smaller is better there
