@@ -186,7 +186,7 @@ def _last_bias(arrays: Arrays) -> str:
 
 
 def cautious(arrays: Arrays, slope: float, shift: float) -> Arrays:
-    """A head whose logits of the device are ``slope x logit + shift`` (`parameters.CAUTION`), the others as they were."""
+    """A head whose logits of the device are `slope x logit + shift` (`parameters.CAUTION`), others as before."""
     count = len(arrays[_last_bias(arrays)])
     slopes, shifts = np.ones(count), np.zeros(count)
     slopes[LOCAL_INDEX], shifts[LOCAL_INDEX] = slope, shift
