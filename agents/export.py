@@ -26,7 +26,7 @@ from .risk_record import made_of
 from .run_dir import RunDir
 from .sb3_weights import Network, extract_network, sb3_outputs
 from .teach.stage_book import stages_record
-from .training_cost import risk_part, run_part, total_cost
+from .training_cost import risk_parts, run_part, total_cost
 
 PARITY_OBSERVATIONS = 10_000
 PARITY_SEED = 0
@@ -97,7 +97,7 @@ def export_run(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str])
         versions=sessions[-1]["versions"] if sessions else {},
         finished=run.finished,
         risk=None if risk is None else made_of(risk),
-        cost=total_cost([run_part(run), *([] if risk is None else [risk_part(risk.card.training)])]),
+        cost=total_cost([run_part(run), *([] if risk is None else risk_parts(risk.card.training))]),
         stages=stages_record(run),
     )
     return export_model(model, out_dir, origin)

@@ -20,8 +20,7 @@ from .risk.folder import Risk, read_risk, read_risk_for
 from .risk_extractor import RiskExtractor
 from .risk_record import made_of, price_record, risk_part
 from .sb3_weights import Network
-from .training_cost import risk_part as risk_cost
-from .training_cost import total_cost
+from .training_cost import risk_parts, total_cost
 
 ALGORITHM, OUTPUT = "learned-risk", "preferences"
 
@@ -58,7 +57,7 @@ def export_risk(
         commit=str(training.get("commit", "unknown")),
         versions=dict(training.get("versions", {})),
         risk=made_of(risk),
-        cost=total_cost([risk_cost(training)]),
+        cost=total_cost(risk_parts(training)),
     )
     space = gymnasium.spaces.Box(table.low, table.high, dtype=np.float32)
     torch_side = RiskExtractor(space, risk.arrays, record.as_json(), table.records())

@@ -31,6 +31,14 @@ def risk_part(training: Mapping[str, Any]) -> Part:
     return part
 
 
+def risk_parts(training: Mapping[str, Any]) -> list[Part]:
+    """What a risk head and its price cost, beside what a head cost that was made elsewhere and given a new price."""
+    part, given = risk_part(training), training.get("head")
+    if given is None:
+        return [part]
+    return [*risk_parts(given["training"]), {**part, "what": "new price of the risk head"}]
+
+
 def total_cost(parts: Sequence[Part]) -> dict[str, Any]:
     """The parts and their sum; a sum is None where a part is not known, and ``unknown`` says which.
 

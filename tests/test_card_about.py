@@ -84,7 +84,7 @@ def test_ranges_are_those_of_the_training():
     text = "\n".join(must_not_be_used_for(load_scenario("metro-wide"), knows_dial=False, finished=False))
     for words in (
         "its training had not finished",
-        "Rates outside 6 to 10 requests a second",
+        "Rates outside 6 to 15 requests a second",
         "Payloads outside 15 to 110 kB",
         "median uplink 25 to 120 Mbit/s",
         "edge mean 0.05 to 0.85 and bursts up to 0.4 more",

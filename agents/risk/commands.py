@@ -37,6 +37,10 @@ def train(
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings instead of configs/train/risk.yaml.")
     ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the head of this risk folder; search a price for it here."),
+    ] = None,
     country: Annotated[
         str | None, typer.Option(metavar="ABC", help="ISO code of this machine's grid, for its own CO2.")
     ] = None,
@@ -47,10 +51,17 @@ def train(
     Only training tapes are used. Prints what each stage gave, in carbon, samples and seconds.
 
     Example: carbonpilot risk train metro --out runs/metro-risk
+
+    Example: carbonpilot risk train metro --head runs/wide-risk --out runs/metro-risk
     """
     from ...envs.console import progress
+    from ...envs.errors import InputError
     from .train import run_risk_training
 
+    if head is not None and (rounds is not None or episodes is not None):
+        raise InputError(
+            "--head keeps a head as it is: leave --rounds and --episodes out, which are for fitting one."
+        )
     changes = {"rounds": rounds, "episodes": episodes, "trials": trials, "country_iso_code": country}
     with progress("risk") as report:
         path = run_risk_training(
@@ -58,6 +69,7 @@ def train(
             out,
             seed=seed,
             traces=traces,
+            head=head,
             settings_file=settings,
             changes=changes,
             jobs=jobs,

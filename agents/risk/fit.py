@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from ..baselines import LOCAL_INDEX
 from ..normalizer import SMALLEST_STD, measure
 from .collect import Samples
 from .folder import Arrays
@@ -171,13 +172,25 @@ def _constant_loss(samples: Samples) -> npt.NDArray[np.float64]:
 
 def rescaled(arrays: Arrays, slope: npt.NDArray[np.float64], shift: npt.NDArray[np.float64]) -> Arrays:
     """A head whose logits are ``slope x logit + shift`` by placement (P,); the last layer takes both in."""
-    last = max(int(name.removeprefix("weight_")) for name in arrays if name.startswith("weight_"))
-    weight, bias = f"weight_{last}", f"bias_{last}"
+    bias = _last_bias(arrays)
+    weight = bias.replace("bias", "weight")
     changed = {
         weight: (arrays[weight] * slope).astype(np.float32),
         bias: (arrays[bias] * slope + shift).astype(np.float32),
     }
     return {**arrays, **changed}
+
+
+def _last_bias(arrays: Arrays) -> str:
+    return f"bias_{max(int(name.removeprefix('bias_')) for name in arrays if name.startswith('bias_'))}"
+
+
+def cautious(arrays: Arrays, slope: float, shift: float) -> Arrays:
+    """A head whose logits of the device are `slope x logit + shift` (`parameters.CAUTION`), others as before."""
+    count = len(arrays[_last_bias(arrays)])
+    slopes, shifts = np.ones(count), np.zeros(count)
+    slopes[LOCAL_INDEX], shifts[LOCAL_INDEX] = slope, shift
+    return rescaled(arrays, slopes, shifts)
 
 
 def logits_of(arrays: Arrays, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

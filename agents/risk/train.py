@@ -33,8 +33,8 @@ from ..tune_workers import Players
 from .blind import seen_features
 from .calibration import correction, curves
 from .collect import Collector, Samples, joined
-from .fit import Fit, fit_head, logits_of, rescaled
-from .folder import CARD_FILE, Arrays, write_risk
+from .fit import Fit, cautious, fit_head, logits_of, rescaled
+from .folder import CARD_FILE, Arrays, Risk, read_risk_for, write_risk
 from .parameters import CAUTION, PRICE, default_price, without_caution
 from .policy import LearnedRiskMaker
 from .settings import RiskSettings, load_risk_settings
@@ -52,6 +52,7 @@ def run_risk_training(
     *,
     seed: int = 0,
     traces: str | Path | None = None,
+    head: str | Path | None = None,
     settings_file: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
     jobs: int = 1,
@@ -65,6 +66,7 @@ def run_risk_training(
         out: folder to create.
         seed: of everything that is drawn; the same seed gives the same folder, but for the seconds.
         traces: trace folder of a scenario that reads files.
+        head: risk folder whose head is kept; only a price for it is searched, on this scenario.
         settings_file: instead of configs/train/risk.yaml.
         changes: settings that replace those of the file; None values are skipped.
         jobs: processes of the searches for a price.
@@ -75,8 +77,8 @@ def run_risk_training(
         The folder.
 
     Raises:
-        InputError: unknown scenario or setting, a scenario that is held out, or a folder that cannot be written;
-            nothing was started then.
+        InputError: unknown scenario or setting, a scenario that is held out, a head that was made for other placements
+            or another table, or a folder that cannot be written; nothing was started then.
     """
     scenario = load_scenario(scenario_name, traces=traces is not None)
     refuse_held_out(scenario)
@@ -84,9 +86,10 @@ def run_risk_training(
     path = _check_folder(out)
     if not remote_placements(scenario):
         raise InputError(f"'{scenario.name}' has no placement but the device: there is no risk to weigh.")
+    given = None if head is None else read_risk_for(head, scenario)
     folder = None if traces is None else str(traces)
     trainer = RiskTraining(scenario, settings, seed, folder, jobs, say or _silent, progress)
-    arrays, card = trainer.run()
+    arrays, card = trainer.run(given)
     return write_risk(path, arrays, card)
 
 
@@ -113,11 +116,11 @@ class RiskTraining:
         self._tracker = HostTracker(settings.country_iso_code)
         self._started = time.perf_counter()
 
-    def run(self) -> tuple[Arrays, dict[str, Any]]:
-        """Play, fit and search; return the head's arrays and the card."""
+    def run(self, given: Risk | None = None) -> tuple[Arrays, dict[str, Any]]:
+        """Play, fit and search, or only search a price for the head that is given; return arrays and card."""
         self._tracker.start()
         try:
-            arrays, card = self._make()
+            arrays, card = self._make() if given is None else self._reprice(given)
         finally:
             self._tracker.stop()
         card["training"]["emissions"] = measured(self._tracker, self.settings.country_iso_code)
@@ -143,11 +146,28 @@ class RiskTraining:
             behaviour = self._spread(LearnedRiskMaker(fit.arrays), price, n + 1)
         return self._finish(fit, price)
 
+    def _reprice(self, given: Risk) -> tuple[Arrays, dict[str, Any]]:
+        """Search the price on this site for a head that was made on another one; its caution is searched anew too."""
+        started = time.perf_counter()
+        self._rule_stage(tuned_parameters(self.scenario)[RULE])
+        slope, shift = given.card.caution["slope"], given.card.caution["shift"]
+        price = given.card.price | dict(zip((t.name for t in CAUTION), (slope, shift), strict=True))
+        arrays, card = self._priced(cautious(given.arrays, 1 / slope, -shift / slope), price, started, None)
+        made = {"scenario": given.card.scenario, "files": given.card.files, "training": given.card.training}
+        card["training"]["head"] = made
+        return arrays, card
+
     def _finish(self, fit: Fit, price: dict[str, float]) -> tuple[Arrays, dict[str, Any]]:
         """Correct the head's probabilities, search the final price, and see on fresh tapes how right they are."""
         started = time.perf_counter()
         samples = self._own_choices(fit.arrays, price, 100)
         arrays = rescaled(fit.arrays, *correction(samples, logits_of(fit.arrays, samples.observation)))
+        return self._priced(arrays, price, started, fit)
+
+    def _priced(
+        self, arrays: Arrays, price: dict[str, float], started: float, fit: Fit | None
+    ) -> tuple[Arrays, dict[str, Any]]:
+        """Search the final price for a head, whose ``fit`` is None where it was made elsewhere."""
         options = self._options(quick=False)
         count = options.trials_for(
             len(PRICE) + len(CAUTION), options.search_tapes * self.scenario.episode.requests
@@ -160,10 +180,8 @@ class RiskTraining:
         found = curves(checked, logits_of(arrays, checked.observation), self._names)
         self._say(calibration_line(found))
         shipped, (slope, shift) = without_caution(tuned.price)
-        line = np.ones(len(self._names)), np.zeros(len(self._names))
-        line[0][0], line[1][0] = slope, shift
         card = self._card(tuned, shipped, {name: c.as_dict() for name, c in found.items()})
-        return rescaled(arrays, *line), card | {"caution": {"slope": slope, "shift": shift}}
+        return cautious(arrays, slope, shift), card | {"caution": {"slope": slope, "shift": shift}}
 
     def _rule_stage(self, parameters: dict[str, float]) -> None:
         """The rule that the head is compared with, on the tapes that prices are chosen on."""
@@ -191,13 +209,15 @@ class RiskTraining:
         policy = LearnedRiskMaker(arrays)(self.scenario, price)
         return collector.collect(policy, seeds, self._rng(stream))
 
-    def _add_stage(self, name: str, fit: Fit, tuned: TunedPrice, started: float, requests: int) -> None:
-        loss = dict(zip(self._names, fit.loss.tolist(), strict=True))
+    def _add_stage(
+        self, name: str, fit: Fit | None, tuned: TunedPrice, started: float, requests: int
+    ) -> None:
+        loss = {} if fit is None else dict(zip(self._names, fit.loss.tolist(), strict=True))
         seconds = time.perf_counter() - started
         self._note(
             Stage(
                 name,
-                fit.samples,
+                0 if fit is None else fit.samples,
                 requests + tuned.requests,
                 loss,
                 tuned.fresh_mg,
