@@ -31,7 +31,7 @@ from carbonpilot.envs.errors import InputError, MissingExtraError  # noqa: E402
 from carbonpilot.envs.model_card import METADATA_KEY, card_model, read_classifier_card, read_model_card  # noqa: E402
 
 # Before the first layer and behind the last one there are cuts that a graph exported by tracing, which takes normalised
-# numbers and pools in one operation, does not have: HARDWARE's count of that graph beside them.
+# numbers and pools in one operation, does not have: the count of that graph beside them.
 CUTS = {"mobilenetv2": 49, "efficientnet-b0": 55, "mobilenetv4": 38}
 NORMALISED, POOLED = 3, 2
 
