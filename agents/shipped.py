@@ -21,9 +21,19 @@ MAKE = (
 
 
 def shipped_folder(scenario: Any) -> Path | None:
-    """Folder of the bundle for a scenario or its family, the scenario's own first; None without one."""
-    names = dict.fromkeys((scenario.name, scenario.family))
+    """Folder of the bundle for a scenario or its family (`folder_names`); None without one."""
+    names = folder_names(scenario)
     return next((SHIPPED / name for name in names if (SHIPPED / name / CARD_FILE).is_file()), None)
+
+
+def folder_names(scenario: Any) -> list[str]:
+    """Names under which what decides for a scenario may be shipped, the best first.
+
+    Its own, then that of the site that is trained on in its place, because its family's may have met what is held out.
+    """
+    return list(
+        dict.fromkeys(n for n in (scenario.name, scenario.held_out_from, scenario.family) if n is not None)
+    )
 
 
 def shipped_bundle(scenario: Any, table: Any) -> Path:

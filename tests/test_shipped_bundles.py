@@ -66,9 +66,8 @@ def sites(bundle):
 
 
 def own_names(scenario):
-    """Folders in which the scenario's agent may lie; of two, the site's own is taken."""
-    own = [scenario.name] if scenario.name in FOLDERS else []
-    return own or [scenario.family]
+    """The folder in which the scenario's agent lies, if one is shipped."""
+    return [name for name in shipped.folder_names(scenario) if name in FOLDERS][:1]
 
 
 def fits(bundle, scenario):

@@ -77,6 +77,17 @@ def test_the_sites_own_agent_comes_before_its_familys(agents, made, tmp_path, mo
     assert contestant("pretrained", load_scenario("metro")).folder == tmp_path / "pretrained" / "metro"
 
 
+def test_a_held_out_site_takes_what_was_trained_on_its_training_ground(agents, made, tmp_path, monkeypatch):
+    """That of the family may have met what is held out."""
+    heldout = load_scenario("metro-heldout")
+    assert contestant("pretrained", heldout).folder == agents / "metro"
+    shutil.copytree(made, tmp_path / "pretrained")
+    shutil.copytree(made / "metro", tmp_path / "pretrained" / heldout.held_out_from)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "pretrained")
+    assert contestant("pretrained", heldout).folder == tmp_path / "pretrained" / "metro-wide"
+    assert contestant("pretrained", load_scenario("metro")).folder == tmp_path / "pretrained" / "metro"
+
+
 def test_where_none_is_shipped_the_error_says_how_to_make_one(agents):
     khan = load_scenario("khan-mixed")
     assert "pretrained" not in default_policies(khan)

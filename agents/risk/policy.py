@@ -14,6 +14,7 @@ from ...envs.errors import InputError
 from ...envs.observation import build_table
 from ...envs.schema import Scenario
 from ..baselines import LOCAL_INDEX, Choice, Mask, Observation
+from ..shipped import folder_names
 from .folder import HEAD_FILE, MAKE, Arrays, is_risk_folder, read_risk_for
 from .head import RiskHead
 from .parameters import CAUTION
@@ -111,8 +112,8 @@ class LearnedRiskMaker:
 
 
 def shipped_folder(scenario: Scenario) -> Path | None:
-    """Folder of the head that is shipped for a scenario or its family, the scenario's own first; None without one."""
-    names = dict.fromkeys((scenario.name, scenario.family))
+    """Folder of the head that is shipped for a scenario or its family (`shipped.folder_names`); None without one."""
+    names = folder_names(scenario)
     return next((SHIPPED / name for name in names if is_risk_folder(SHIPPED / name)), None)
 
 
