@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from site_builder import site_of
 from split_model import CUT, SIZE, SplitServer, running, small_model
+from test_runtime_split import SPLIT_PLACE
 
 from carbonpilot.envs.errors import InputError, MissingExtraError
+from carbonpilot.real.doctor.site_checks import site_findings
 from carbonpilot.real.executors.device import Device
 from carbonpilot.real.executors.local import LocalExecutor
 from carbonpilot.real.executors.split import SplitExecutor
@@ -309,3 +312,36 @@ def test_a_tail_of_other_weights_is_refused(served_split):
     write_segments(model, [CUT], "float32", folder / "segments")
     message = refusal(executor(served_split, segments="other/segments"))
     assert "is another tail than the manifest's: its SHA-256 is" in message
+
+
+def test_the_doctor_asks_for_the_tail_and_looks_at_the_segments(served_split, tiny_scenario, tiny):
+    segment = served_split.manifests["uint8"].segments[0]
+    tail = {
+        "model": f"{segment.triton_model}-uint8",
+        "encoding": "activation",
+        "segments": "uint8",
+        "cut": segment.cut,
+    }
+    split = {**SPLIT_PLACE, "split": SPLIT_PLACE["split"] | {"cut": segment.cut}}
+    site = site_of(
+        tiny_scenario(placements=[tiny["placements"][0], split]),
+        remote={"edge-cut": tail},
+        servers={"edge": {"grpc": served_split.server.grpc}},
+        frame=SIZE.model_dump(),
+    )
+
+    def found():
+        looks = site_findings(site, served_split.folder / "site.yaml", served_split.folder)
+        return next(f for f in looks if f.name == "placement edge-cut")
+
+    assert found().state == "ok"
+    assert "triton 2.51.0 python" in found().detail
+    head = served_split.folder / "uint8" / segment.head.file
+    kept = head.read_bytes()
+    head.write_bytes(kept + b" ")
+    try:
+        broken = found()
+    finally:
+        head.write_bytes(kept)
+    assert broken.state == "failed"
+    assert "head.onnx" in broken.detail
