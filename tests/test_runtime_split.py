@@ -178,7 +178,7 @@ def test_without_its_server_the_device_computes_no_head():
 
 SPLIT = site("split")
 NAMES = [p.name for p in SPLIT.placements]
-CUT, WHOLE, OTHER = NAMES.index("edge-blocks2"), NAMES.index("edge"), NAMES.index("north-blocks2")
+CUT, WHOLE, OTHER = NAMES.index("edge-cut-022"), NAMES.index("edge"), NAMES.index("north-cut-022")
 
 
 def shield(answer=CUT, **settings):
@@ -191,7 +191,7 @@ def test_a_resting_node_takes_no_tails_either():
         guarded.record(CUT, None, "unreachable", 10.0 * n, guarded.decide(seen, 10.0 * n))
     decision = guarded.decide(seen, 100.0)
     allowed = {name for name, may in zip(NAMES, decision.mask, strict=True) if may}
-    assert allowed == {"local", "north", "north-blocks2"}
+    assert allowed == {"local", "north", "north-cut-022"}
     assert (decision.placement, decision.reason) == (0, "breaker")
 
 
@@ -202,14 +202,14 @@ def test_a_failing_head_rests_alone():
         guarded.record(CUT, None, "model-error", 10.0 * n, guarded.decide(seen, 10.0 * n), at_head=True)
     decision = guarded.decide(seen, 100.0)
     forbidden = {name for name, may in zip(NAMES, decision.mask, strict=True) if not may}
-    assert forbidden == {"edge-blocks2"}
+    assert forbidden == {"edge-cut-022"}
     states = guarded.states(100.0)["breakers"]
-    assert states["head of edge-blocks2"]["state"] == "open"
+    assert states["head of edge-cut-022"]["state"] == "open"
     assert states["edge"]["failures"] == states["local"]["failures"] == 0
     trial = guarded.decide(seen, 1100.0)
     assert trial.placement == CUT
     guarded.record(CUT, 60.0, None, 1160.0, trial)
-    assert guarded.states(1200.0)["breakers"]["head of edge-blocks2"]["state"] == "closed"
+    assert guarded.states(1200.0)["breakers"]["head of edge-cut-022"]["state"] == "closed"
 
 
 def test_a_trial_that_never_came_to_its_node_is_none():
@@ -245,7 +245,7 @@ def test_local_steps_in_only_where_it_is_in_time_behind_the_head():
 
 
 def test_what_needs_the_device_does_not_stand_in_for_it():
-    guarded, seen = shield(0), vector(SPLIT, edge_blocks2_latency_ms=20.0, edge_latency_ms=90.0)
+    guarded, seen = shield(0), vector(SPLIT, edge_cut_022_latency_ms=20.0, edge_latency_ms=90.0)
     for n in range(3):
         guarded.record(0, None, "model-error", 10.0 * n, guarded.decide(seen, 10.0 * n))
     decision = guarded.decide(seen, 100.0)

@@ -68,7 +68,7 @@ def test_no_request_beats_the_least_latency_of_break_even_and_savings_bound_poli
     scenario = load_scenario("split").model_copy(update={"episode": Episode(requests=80)})
     bound = break_even(scenario).saving.any_latency
     local = run_policy(contestant("always-local", scenario).policy, scenario, range(8)).carbon_mg.mean()
-    for name in ("always-edge", "always-edge-blocks2", "oracle-per-request"):
+    for name in ("always-edge", "always-edge-cut-022", "oracle-per-request"):
         given = run_policy(contestant(name, scenario).policy, scenario, range(8)).carbon_mg.mean()
         assert 1 - given / local <= bound + 1e-9, name
 
@@ -122,7 +122,7 @@ def test_device_shares():
 def test_every_rule_plays_the_shipped_site_and_stays_within_the_mask():
     scenario = load_scenario("split").model_copy(update={"episode": Episode(requests=40)})
     names = default_policies(scenario)
-    assert {"neurosurgeon", "neurosurgeon-energy", "always-edge-blocks3"} <= set(names)
+    assert {"neurosurgeon", "neurosurgeon-energy", "always-edge-cut-029"} <= set(names)
     for name in names:
         played = run_policy(contestant(name, scenario).policy, scenario, range(3))
         assert played.placement.min() >= 0, name
