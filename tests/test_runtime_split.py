@@ -12,6 +12,7 @@ from runtime_fixture import QUICK, Lab, options, quick_site
 from test_runtime_engine import LIMITS, LOCAL_OK, FakeMind, play
 from test_runtime_parts import LEVELS, WORLD
 
+from carbonpilot.envs.beliefs import device_shares
 from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.simulator import Simulator
 from carbonpilot.real.interfaces import Frame, Head, HeadAndTail
@@ -233,7 +234,7 @@ def test_local_steps_in_only_where_it_is_in_time_behind_the_head():
         for backlog_ms in (0.0, 10.0, 40.0):
             seen = vector(SPLIT, local_latency_ms=local_ms + backlog_ms, device_backlog_ms=backlog_ms)
             head_ms = heads.head_ms(seen.tolist(), CUT)
-            assert head_ms == pytest.approx(local_ms * 33.2 / 116.7, rel=0.02)
+            assert head_ms == pytest.approx(local_ms * device_shares(SPLIT)[CUT], rel=0.02)
             at_ms = guarded.decide(seen, 0.0).fallback_at_ms
             if (local_ms + backlog_ms + head_ms) * factor > slo_ms:
                 assert at_ms is None
