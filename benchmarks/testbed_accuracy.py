@@ -7,6 +7,10 @@ to do gives times that belong to nobody; the load is printed.
 
     .venv/bin/python benchmarks/testbed_accuracy.py --profile lan --frames 300 --out runs/accuracy
     .venv/bin/python benchmarks/testbed_accuracy.py --profile emu-a --frames 100 --runs 6 --out runs/accuracy
+    .venv/bin/python benchmarks/testbed_accuracy.py --profile lan --split cut-012 --frames 200 --out runs/accuracy
+
+With ``--split`` the device's model is cut as well: a placement `edge-split` computes its head on the device and sends
+what crosses, as bytes, to its tail on the server.
 """
 
 from __future__ import annotations
@@ -18,8 +22,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from testbed_road import BASE, CARBONPILOT, export_model, on_device
+import yaml
+from testbed_road import BASE, CARBONPILOT, export_model, here, on_device
 
+from carbonpilot.envs.scenario import load_scenario, scenario_dict
+from carbonpilot.real.segments.manifest import read_manifest
 from carbonpilot.real.testbed.bed import BedSettings, Testbed
 from carbonpilot.real.testbed.profiles import PROFILES
 
@@ -49,6 +56,8 @@ slo: {{latency_ms: 1500}}
 arrivals: {{kind: periodic, low_per_s: {rate}, high_per_s: {rate}, jitter_fraction: 0.02}}
 """
 PLACEMENTS = ("local-b0", "edge-b0", "edge-b4")
+SPLIT = "edge-split"
+SPLIT_REMOTE = "  edge-split: {{model: {model}, encoding: activation, segments: segments, cut: {cut}}}\n"
 
 
 def main() -> int:
@@ -75,13 +84,15 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--profile", action="append", choices=sorted(PROFILES), help="link; repeatable")
-    parser.add_argument("--placement", action="append", choices=PLACEMENTS, help="repeatable; default: all")
+    choices = (*PLACEMENTS, SPLIT)
+    parser.add_argument("--placement", action="append", choices=choices, help="repeatable; default: all")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument(
         "--runs", type=int, default=1, help="runs of so many frames; each is a connection of its own"
     )
     parser.add_argument("--rate", type=float, default=5.0, help="frames a second")
     parser.add_argument("--form", choices=("jpeg", "uint8"), default="jpeg")
+    parser.add_argument("--split", metavar="CUT", help="cut the device's model here, as a further placement")
     parser.add_argument("--threads", type=int, default=1, help="of the device's model")
     parser.add_argument("--onnx", type=Path, help="the device's model; default: exported with random weights")
     parser.add_argument("--quick", action="store_true", help="calibrate in half a minute")
@@ -89,26 +100,54 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/accuracy"))
     options = parser.parse_args()
     options.profile = options.profile or ["lan", "emu-a"]
-    options.placement = options.placement or list(PLACEMENTS)
+    options.placement = options.placement or [*PLACEMENTS, *([SPLIT] if options.split else [])]
     return options
 
 
 def one_profile(name: str, onnx: Path, options: argparse.Namespace) -> list[dict]:
     folder = (options.out / name).resolve()
     folder.mkdir(exist_ok=True)
-    with Testbed(BedSettings(link=PROFILES[name], seed=1), folder / "bed") as bed:
+    with Testbed(
+        BedSettings(link=PROFILES[name], seed=1, model_control=bool(options.split)), folder / "bed"
+    ) as bed:
         site = folder / "site.yaml"
+        if options.split:
+            deploy_tail(bed, folder / "segments", onnx, options.split)
         if not (options.keep_site and site.exists()):
             calibrate(bed, folder, site, onnx, options)
         return [row for p in options.placement for row in play(bed, folder, site, name, p, options)]
+
+
+def deploy_tail(bed: Testbed, segments: Path, onnx: Path, cut: str) -> None:
+    """Cut the device's model in two, and load the rest on the server."""
+    if not segments.exists():
+        here(
+            "segments", "write", str(onnx), "--cut", cut, "--wire", "uint8", "--max-disagreement", "0.05",
+            "--out", str(segments),
+        )  # fmt: skip
+    on_device(bed, "segments", "load", str(segments), "--server", bed.server.grpc)
+
+
+def split_base(segments: Path) -> str:
+    """The test bed's site with the split placement; what `calibrate` measures is only assumed here."""
+    segment = read_manifest(segments).segments[0]
+    places = scenario_dict(load_scenario(BASE))["placements"]
+    service = {"distribution": "lognormal", "p50_ms": 30, "p95_ms": 40}
+    split = {"cut": segment.cut, "service": service, "active_energy_j": 1.7, "activation_kb": 1.0}
+    return yaml.safe_dump({"placements": [*places, {**places[1], "name": SPLIT, "split": split}]})
 
 
 def calibrate(bed: Testbed, folder: Path, site: Path, onnx: Path, options: argparse.Namespace) -> None:
     host, port = bed.echo()
     deployment = folder / "deploy.yaml"
     encoding = "encoding: jpeg, jpeg_quality: 90" if options.form == "jpeg" else "encoding: uint8"
+    text, further = DEPLOYMENT, ""
+    if options.split:
+        segment = read_manifest(folder / "segments").segments[0]
+        text = text.replace("servers:", SPLIT_REMOTE.replace("{model}", segment.triton_model) + "servers:", 1)
+        text, further = text.replace("{cut}", segment.cut), split_base(folder / "segments")
     deployment.write_text(
-        DEPLOYMENT.format(
+        text.format(
             onnx=onnx.resolve(),
             threads=options.threads,
             form=options.form,
@@ -120,7 +159,7 @@ def calibrate(bed: Testbed, folder: Path, site: Path, onnx: Path, options: argpa
         )
     )
     base = folder / "base.yaml"
-    base.write_text(SCENARIO.format(base=BASE, rate=options.rate))
+    base.write_text(SCENARIO.format(base=BASE, rate=options.rate) + further)
     quick = ["--quick"] if options.quick else []
     on_device(
         bed, "calibrate", "--base", str(base), "--deployment", str(deployment), "--images", "synthetic:200",
