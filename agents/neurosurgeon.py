@@ -12,21 +12,19 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ..envs.beliefs import MBPS_PER_KB_PER_MS
+from ..envs.beliefs import BELIEVED_TOP_LOAD, MBPS_PER_KB_PER_MS
 from ..envs.errors import unknown_name
 from ..envs.schema import LOCAL, Placement, Scenario
 from ..envs.service import mean_ms
 from ..envs.units import MS_PER_S
 from .baselines import BatchRule, Choice, Mask, Observation, ObservationReader
 from .policy import Policy
+from .predictive_margins import LEAST_UPLINK_MBPS
 from .tunable import Tunable, check_parameters
 
 F64 = npt.NDArray[np.float64]
 NAMES = ("neurosurgeon", "neurosurgeon-energy")
 TUNABLES: dict[str, tuple[Tunable, ...]] = dict.fromkeys(NAMES, ())
-# A server that says it is full still answers; beyond this load its level says no more.
-TOP_LOAD = 0.95
-LEAST_MBPS = 0.1
 
 
 def make(name: str, scenario: Scenario, parameters: Mapping[str, npt.ArrayLike] | None = None) -> Policy:
@@ -81,7 +79,7 @@ class Neurosurgeon(BatchRule):
         """Bytes over the bandwidth that was measured last (B, P)."""
         kb = np.tile(self._sent_kb, (len(observation), 1))
         kb[:, self._whole] = self._reader.value(observation, "payload_kb")[:, None]
-        rate = np.maximum(self._read(observation, self._uplinks, np.inf), LEAST_MBPS)
+        rate = np.maximum(self._read(observation, self._uplinks, np.inf), LEAST_UPLINK_MBPS)
         return kb * MBPS_PER_KB_PER_MS / rate
 
     def _level(self, observation: Observation) -> F64:
@@ -90,7 +88,7 @@ class Neurosurgeon(BatchRule):
         The paper's level K is looked up from a probe of the server; here it is what a busy processor's share is:
         1 / (1 - load), an assumption of ours.
         """
-        load = np.minimum(self._read(observation, self._loads, 0.0), TOP_LOAD)
+        load = np.minimum(self._read(observation, self._loads, 0.0), BELIEVED_TOP_LOAD)
         return 1.0 / (1.0 - load)
 
     def _read(self, observation: Observation, names: list[str | None], otherwise: float) -> F64:

@@ -5,7 +5,6 @@ All placements are predicted in one sweep of arrays (B, P); on the device the ne
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +13,8 @@ import numpy.typing as npt
 from ..envs import queueing as q
 from ..envs import tail_latency as tail
 from ..envs.node_bank import capacity_per_ms
-from ..envs.schema import LOCAL, ClosedLoop, Placement, Scenario, Service, TraceArrivals
-from ..envs.service import lognormal_sigma, mean_ms
+from ..envs.schema import LOCAL, ClosedLoop, Placement, Scenario, TraceArrivals
+from ..envs.service import mean_ms, service_scv
 from .baselines import Observation, ObservationReader
 
 F64 = npt.NDArray[np.float64]
@@ -57,7 +56,7 @@ class Predictor:
         """Note what is believed of each placement and where the observation tells the rest."""
         placements = scenario.placements
         self._all = Believed(*np.array([believed(scenario, p) for p in placements]).T)
-        self._split = any(p.split is not None for p in placements)
+        self._split = scenario.can_split
         reader = ObservationReader(scenario)
         links = [None if p.node == LOCAL else scenario.nodes[p.node].link for p in placements]
         self._uplink = _Columns(reader, [link and f"{link}_uplink_mbps" for link in links])
@@ -154,17 +153,6 @@ def queue_wait(
     wait = tail.wait_delay(service_ms, np.minimum(rate_per_s, most), scv)
     factor = (arrival_scv + scv) / (1 + np.asarray(scv))
     return wait._replace(mean_ms=wait.mean_ms * factor, variance_ms2=wait.variance_ms2 * factor**2)
-
-
-def service_scv(service: Service) -> float:
-    """Squared coefficient of variation of a service time."""
-    if service.distribution == "deterministic":
-        return 0.0
-    if service.distribution == "exponential":
-        return 1.0
-    assert service.p50_ms is not None  # the schema: a lognormal has both
-    assert service.p95_ms is not None
-    return math.expm1(lognormal_sigma(service.p50_ms, service.p95_ms) ** 2)
 
 
 def believed_rate_per_s(scenario: Scenario) -> float:

@@ -60,17 +60,13 @@ def default_policies(scenario: Scenario, tuned: TunedRules | None = None) -> lis
     return [
         *static_names(scenario),
         *_UNTUNABLE,
-        *(name for name in tunable_rules() if name not in neurosurgeon.NAMES or _splits(scenario)),
+        *(name for name in tunable_rules() if name not in neurosurgeon.NAMES or scenario.can_split),
         *([learned_risk.NAME] if learned_risk.is_shipped(scenario) else []),
         *([shipped.NAME] if shipped.is_shipped(scenario, build_table(scenario)) else []),
         *schedulers,
         *oracle_names(scenario),
         BUDGET,
     ]
-
-
-def _splits(scenario: Scenario) -> bool:
-    return any(p.split is not None for p in scenario.placements)
 
 
 def oracle_names(scenario: Scenario) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 SERVICE_BITS, JITTER_BITS, TRANSFER_BITS = 12, 10, 5  # a noise word holds three quantile indices
 NOISE_BITS = SERVICE_BITS + JITTER_BITS + TRANSFER_BITS
-LOTTERY_BITS = 32  # of a noise word once it is scrambled
+WORD_BITS = 32  # of a noise word once it is scrambled
 
 _F, _I = "f8", "i8"
 _U = "u4"  # of what is never negative: compiled code need not ask whether an index counts from the end

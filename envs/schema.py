@@ -215,6 +215,11 @@ class Scenario(Strict):
     shift: Shift | None = None  # how the truth departs from all of the above; absent: it does not
     held_out_from: str | None = None  # for evaluation only: the scenario that is trained on instead
 
+    @property
+    def can_split(self) -> bool:
+        """Whether any placement splits its model."""
+        return any(p.split is not None for p in self.placements)
+
     @model_validator(mode="after")
     def _references(self) -> Scenario:
         """Every name that is referred to exists; placement 0 is local."""

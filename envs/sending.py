@@ -10,7 +10,7 @@ from typing import Any
 
 from .compiling import inlined
 from .node_bank import TICK_MS
-from .records import GIVEN_UP_MS, JITTER_BITS, LOTTERY_BITS, SERVICE_BITS
+from .records import GIVEN_UP_MS, JITTER_BITS, SERVICE_BITS, WORD_BITS
 from .units import S_PER_MS
 
 SCRAMBLE, LAST_WORD = 2654435769, 0xFFFFFFFF  # 2^32 over the golden ratio
@@ -58,7 +58,7 @@ def compute_head(site: Any, p: Any, e: Any, floats: Any, s: Any) -> None:
     The device takes its work in the order of the decisions, whole frames and first parts alike. The part has its own
     luck: other bits of the noise word, scrambled (Knuth's multiplicative hashing), than the part on the node.
     """
-    luck = ((s.noise * SCRAMBLE) & LAST_WORD) >> (LOTTERY_BITS - SERVICE_BITS)
+    luck = ((s.noise * SCRAMBLE) & LAST_WORD) >> (WORD_BITS - SERVICE_BITS)
     head = floats[p.head + luck] * e.service_factor
     if e.throttled > 0.0:
         head *= site.slowdown

@@ -37,6 +37,17 @@ def service_p95_ms(service: Service) -> float:
     return service.mean_ms * (math.log(20.0) if service.distribution == "exponential" else 1.0)
 
 
+def service_scv(service: Service) -> float:
+    """Squared coefficient of variation of a service time, variance / mean^2."""
+    if service.distribution == "deterministic":
+        return 0.0
+    if service.distribution == "exponential":
+        return 1.0
+    assert service.p50_ms is not None  # the schema: a lognormal has both
+    assert service.p95_ms is not None
+    return math.expm1(lognormal_sigma(service.p50_ms, service.p95_ms) ** 2)
+
+
 def quantile_table(service: Service, size: int = 1 << SERVICE_BITS) -> npt.NDArray[np.float64]:
     """Service times at ``size`` evenly spaced quantiles, ms.
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ..envs.node_bank import NodeBank, bank_for
 from ..envs.queueing import Values
-from ..envs.schema import LOCAL, Placement, Scenario, Service
-from ..envs.service import batch_energy_j, lognormal_sigma, mean_ms
+from ..envs.schema import LOCAL, Placement, Scenario
+from ..envs.service import batch_energy_j, mean_ms, service_scv
 from ..envs.units import BITS_PER_BYTE, MG_PER_J_PER_G_PER_KWH, MS_PER_S, network_energy_j
 from .breakeven_forms import radio_energy_j, server_idle_j
 
@@ -151,15 +151,6 @@ def _terms(scenario: Scenario, p: Placement) -> Terms:
         head_ms=mean_ms(split.service) if split else 0.0, head_scv=service_scv(split.service) if split else 0.0,
         activation_kb=split.activation_kb if split else 0.0,
     )  # fmt: skip
-
-
-def service_scv(service: Service) -> float:
-    """Squared coefficient of variation of a service time."""
-    if service.distribution == "lognormal":
-        assert service.p50_ms is not None  # the schema says so, here and below
-        assert service.p95_ms is not None
-        return float(np.expm1(lognormal_sigma(service.p50_ms, service.p95_ms) ** 2))
-    return 1.0 if service.distribution == "exponential" else 0.0
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,7 @@ def solve_coupled(
         plans[:, b] = best.plan
         if progress is not None:
             progress(1)
-    split = any(p.split is not None for p in scenario.placements)
-    note = CLOSED if isinstance(scenario.arrivals, ClosedLoop) else SPLIT if split else ""
+    note = CLOSED if isinstance(scenario.arrivals, ClosedLoop) else SPLIT if scenario.can_split else ""
     return result_of(COUPLED, scenario, tape, plans, bound, time.perf_counter() - began, note)
 
 
@@ -137,9 +136,7 @@ def _solve_one(scenario: Scenario, tape: Tape, episode: int, best: Best, effort:
     given = best.offer(plans)
     splice(best, plans, given, effort.points)
     improve(best, effort.swaps)
-    if any(
-        p.split is not None for p in scenario.placements
-    ):  # the relaxation leads the search, but bounds nothing
+    if scenario.can_split:  # the relaxation leads the search, but bounds nothing
         return anywhen_bound(scenario, tape, episode, relaxed.requests)
     plain = separate_bound(relaxed, scenario.slo.quantile)
     bound = max(plain, values.total_mg, *(v.total_mg for _, v in led_by))
