@@ -20,6 +20,7 @@ from tritonclient.utils import InferenceServerException
 from carbonpilot.envs.errors import CarbonPilotError, InputError, ScenarioError
 from carbonpilot.real.probes.failure import ProbeFailure
 from carbonpilot.real.probes.triton_http import HttpPage
+from carbonpilot.real.testbed import server as server_module
 from carbonpilot.real.testbed import server_environment
 from carbonpilot.real.testbed.namespaces import owner
 from carbonpilot.real.testbed.repository.settings import MODEL_SETS, ModelSet, ServedModel, model_set
@@ -110,6 +111,23 @@ def test_a_taken_port_is_named(triton_environment, tmp_path):
     with socket.create_server(("127.0.0.1", ports.metrics)), pytest.raises(InputError, match=says):
         server.start()
     assert not server.running
+
+
+def test_a_port_taken_while_it_starts_is_found_before_it_counts_as_ready(
+    triton_environment, tmp_path, monkeypatch
+):
+    ports = free_ports()
+    repository = write_repository(tmp_path, ONE)
+    server = TritonServer(triton_environment, repository, tmp_path / "log", ports=ports)
+    monkeypatch.setattr(server, "_check_ports", lambda: None)  # the other comes a moment after the look
+    monkeypatch.setattr(server_module, "_LOOK_S", 0.0005)  # sees each moment in which it seems ready
+    with (
+        socket.create_server(("127.0.0.1", ports.metrics)),
+        pytest.raises(CarbonPilotError, match="did not start"),
+    ):
+        server.start()
+    assert not server.running
+    assert regions(server) == []
 
 
 def test_a_model_that_does_not_load_tells_why_and_the_server_ends(triton_environment, tmp_path):

@@ -134,13 +134,13 @@ class TritonServer:
             raise
 
     def ready(self, timeout_s: float = 1.0) -> bool:
-        """Whether server and models say that they are ready."""
+        """Whether server and models say that they are ready, and its metrics can be read.
+
+        Triton opens its metrics last: where another process holds that port, it is ready for a moment and then ends.
+        """
+        asked = ((self.ports.http, "/v2/health/ready"), (self.ports.metrics, "/metrics"))
         with contextlib.suppress(OSError, http.client.HTTPException), self._network():
-            host = "127.0.0.1" if self.namespace else self.address
-            connection = http.client.HTTPConnection(host, self.ports.http, timeout=timeout_s)
-            with contextlib.closing(connection):
-                connection.request("GET", "/v2/health/ready")
-                return connection.getresponse().status == 200
+            return all(self._answers(port, path, timeout_s) for port, path in asked)
         return False
 
     def stop(self) -> None:
@@ -236,6 +236,13 @@ class TritonServer:
                             f"Port {port} ({name}) of {self.address} cannot be used: {error.strerror}. Is another "
                             "Triton server running? See `carbonpilot testbed status`, or choose other ports."
                         ) from error
+
+    def _answers(self, port: int, path: str, timeout_s: float) -> bool:
+        host = "127.0.0.1" if self.namespace else self.address
+        connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
 
     def _network(self) -> contextlib.AbstractContextManager[object]:
         return inside(self.namespace) if self.namespace else contextlib.nullcontext()
