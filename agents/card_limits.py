@@ -135,7 +135,7 @@ def _device(scenario: Scenario) -> str:
 
 
 def _times(low: float, high: float, factor: Factor | None) -> tuple[float, float]:
-    return (low, high) if factor is None else (low * factor.low, high * factor.high)
+    return (low, high) if factor is None else (low * factor.least, high * factor.most)
 
 
 def _range(low: float, high: float) -> str:

@@ -48,9 +48,7 @@ class ShiftCase:
 
 
 def _with(old: Any, new: Any) -> Any:
-    if isinstance(old, Factor) and isinstance(new, Factor):
-        return Factor(low=old.low * new.low, high=old.high * new.high)
-    return new
+    return old.times(new.low) if isinstance(old, Factor) and isinstance(new, Factor) else new
 
 
 def _always(factor: float) -> Factor:

@@ -95,7 +95,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", metavar="CUT", help="cut the device's model here, as a further placement")
     parser.add_argument("--threads", type=int, default=1, help="of the device's model")
     parser.add_argument("--onnx", type=Path, help="the device's model; default: exported with random weights")
-    parser.add_argument("--quick", action="store_true", help="calibrate in half a minute")
+    parser.add_argument("--quick", action="store_true", help="calibrate in about a minute")
     parser.add_argument("--keep-site", action="store_true", help="use the site file of an earlier call")
     parser.add_argument("--out", type=Path, default=Path("runs/accuracy"))
     options = parser.parse_args()

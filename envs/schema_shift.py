@@ -18,11 +18,32 @@ class Factor(Strict):
 
     low: Positive
     high: Positive
+    probability: Fraction = 1.0  # of an episode in which it is drawn
+    otherwise: Positive = 1.0  # in all others
 
     @model_validator(mode="after")
     def _order(self) -> Factor:
         check_order(self.low, self.high, "factor")
         return self
+
+    @property
+    def least(self) -> float:
+        """The lowest that it can be."""
+        return min(self._bounds())
+
+    @property
+    def most(self) -> float:
+        """The highest that it can be."""
+        return max(self._bounds())
+
+    def times(self, factor: float) -> Factor:
+        """What comes of it where everything is so many times as much besides."""
+        low, high, otherwise = (factor * value for value in (self.low, self.high, self.otherwise))
+        return Factor(low=low, high=high, probability=self.probability, otherwise=otherwise)
+
+    def _bounds(self) -> tuple[float, ...]:
+        drawn = (self.low, self.high) if self.probability > 0 else ()
+        return (*drawn, self.otherwise) if self.probability < 1 else drawn
 
 
 class Availability(Strict):

@@ -30,13 +30,17 @@ def draw_factor(scenario: Scenario, name: str, keys: Keys) -> F32 | None:
         return None
     assert isinstance(spec, Factor)
     low, high = np.float32(spec.low), np.float32(spec.high)
-    return low + (high - low) * Stream(keys, f"shift:{name}").uniform()
+    stream = Stream(keys, f"shift:{name}")
+    drawn = low + (high - low) * stream.uniform()
+    if spec.probability >= 1:
+        return drawn
+    return np.where(stream.uniform() < np.float32(spec.probability), drawn, np.float32(spec.otherwise))
 
 
 def lowest_rate_factor(scenario: Scenario) -> float:
     """The slowest that requests can come, as a share of the declared rate; never above one."""
     shift = scenario.shift or Shift()
-    return 1.0 if shift.rate_factor is None else min(1.0, shift.rate_factor.low)
+    return 1.0 if shift.rate_factor is None else min(1.0, shift.rate_factor.least)
 
 
 def shifted_links(scenario: Scenario, keys: Keys, links: dict[str, LinkRows]) -> dict[str, LinkRows]:

@@ -31,7 +31,7 @@ from carbonpilot.real.site_file import FrameSize, load_site
 from carbonpilot.real.verify.verification import verify_log
 
 BASE = Path(__file__).resolve().parent.parent / "configs" / "testbed" / "base.yaml"
-EFFORT = Effort(15, 6, 300_000, 2.0, 10, 600, 25, 5, 3, 0.0, 0.5, 0.5, 5, 10)
+EFFORT = Effort(15, 6, 300_000, 2.0, 10, 600, 25, 5, 3, 0.0, 0.5, 0.5, 5, 10, at_work=15)
 FRAMES, RATE = 100, 8.0
 NAMES = ("local-b0", "edge-b0", "edge-cut")
 

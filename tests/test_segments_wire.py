@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from carbonpilot.agents.partition.cuts import WIRES as PLANNED_WIRES
+from carbonpilot.agents.partition.cuts import Cut
 from carbonpilot.real.segments.wire import ACTIVATION, SCALE, WIRES, WireError, pack, unpack, wire_bytes
 
 VALUES = st.floats(-1e4, 1e4, width=32)
@@ -57,6 +59,13 @@ def test_a_constant_arrives_exactly(value):
 @pytest.mark.parametrize(("wire", "size"), [("float32", 4 * 60), ("float16", 2 * 60), ("uint8", 60 + 8)])
 def test_bytes_that_cross(wire, size):
     assert wire_bytes(pack(np.ones((1, 3, 4, 5), np.float32), wire)) == size
+    planned = Cut(name="cut-001", tensor="a", shape=(3, 4, 5), dtype="float32", after=0)
+    assert planned.wire_bytes(wire) == size
+
+
+def test_the_planner_knows_the_same_wires():
+    """The packing travels to the server alone, so that neither can import the other's list."""
+    assert PLANNED_WIRES == WIRES
 
 
 def test_a_batch_keeps_each_requests_own_scale():

@@ -22,7 +22,10 @@ from carbonpilot.envs.errors import InputError, ScenarioError
 from carbonpilot.envs.observation import build_table
 from carbonpilot.envs.scenario import load_scenario, merge, scenario_dict
 from carbonpilot.envs.schema import Scenario
+from carbonpilot.envs.schema_shift import Factor
+from carbonpilot.envs.shifts import draw_factor, lowest_rate_factor
 from carbonpilot.envs.simulator import Simulator
+from carbonpilot.envs.streams import episode_keys
 from carbonpilot.envs.validation import validated
 
 SHIFTS = {case.name: case for case in CASES}
@@ -171,6 +174,29 @@ def test_shifts_of_shifts_multiply():
     assert after.low == pytest.approx(1.2 * wide.shift.device_service_factor.low)
     assert after.high == pytest.approx(1.2 * wide.shift.device_service_factor.high)
     assert SHIFTS["slow-device"].of(wide).shift.silent_feed == wide.shift.silent_feed
+    busy = SHIFTS["busy"].of(wide).shift.rate_factor
+    assert (busy.probability, busy.otherwise) == (wide.shift.rate_factor.probability, 1.5)
+
+
+def test_a_factor_of_some_episodes_only():
+    keys = episode_keys(np.arange(4000))
+    some = changed(shift={"rate_factor": {"low": 1.2, "high": 1.5, "probability": 0.25, "otherwise": 0.9}})
+    always = changed(shift={"rate_factor": {"low": 1.2, "high": 1.5}})
+    factor, drawn = (draw_factor(scenario, "rate_factor", keys) for scenario in (some, always))
+    departs = factor != np.float32(0.9)
+    assert 0.22 < departs.mean() < 0.28  # four standard errors
+    np.testing.assert_array_equal(factor[departs], drawn[departs])  # the same draws, in fewer episodes
+    assert abs(np.corrcoef(departs, drawn)[0, 1]) < 0.07  # whether says nothing of how much
+    spec = some.shift.rate_factor
+    assert (spec.least, spec.most) == (0.9, 1.5)
+    assert (spec.times(2).least, spec.times(2).most) == (1.8, 3.0)
+    assert lowest_rate_factor(some) == 0.9
+
+
+@pytest.mark.parametrize(("probability", "least", "most"), [(0, 1.0, 1.0), (1, 1.2, 1.5), (0.5, 1.0, 1.5)])
+def test_the_bounds_of_a_factor_are_what_can_be_drawn(probability, least, most):
+    factor = Factor(low=1.2, high=1.5, probability=probability)
+    assert (factor.least, factor.most) == (least, most)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ...envs.absence import links_in_use, without_nodes
 from ...envs.errors import InputError
 from ...envs.scenario import scenario_dict
 from ...envs.schema import LOCAL, Scenario
+from ...envs.units import BYTES_PER_KB
 from ...envs.validation import validated
 from ..clock import Clock, SystemClock
 from ..interfaces import Executor, Frame, HeadAndTail
@@ -23,13 +24,14 @@ from .effort import Effort
 from .job import Job, Tell, Wanted
 from .ledger import Ledger
 from .link_entry import LINK_NUMBERS, calibrate_link, link_path, with_room
-from .local import measure_local
+from .local import DeviceTurns, measure_heat
 from .node_entry import calibrate_node
 from .payload import measure_payload
 from .power import KEYS as ENERGY_KEYS
 from .power import device_meter, head_key, measure_energy
-from .runtime_overhead import measure_overhead
 from .statistics import bootstrapped
+
+UNHURRIED_MS = 60_000.0
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,17 @@ async def calibrate(
         _note_absent(ledger, name)
     scenario = validated(Scenario, ledger.scenario, f"{wanted.base_name} with --assume")
     job = Job(ledger, wanted, scenario, good, effort, tell)
-    if effort.runtime:
-        job = replace(job, overhead_ms=_overhead(job))
     async with AsyncExitStack() as stack:
         await _start(job, executors, stack)
+        if effort.runtime or effort.at_work:
+            sent_kb = {
+                name: executor.payload_bytes(good[0]) / BYTES_PER_KB
+                for name, executor in executors.items()
+                if isinstance(executor, HeadAndTail)
+            }
+            job = replace(job, rehearsed=for_rehearsals(scenario, wanted.deployment, sent_kb))
+        if effort.runtime:
+            job = replace(job, overhead_ms=await _overhead(job))
         remote = {
             p.name: executors[p.name] for p in scenario.placements if p.node != LOCAL and p.node not in gone
         }
@@ -91,26 +100,53 @@ async def calibrate(
             p.name: remote[p.name] for p in scenario.placements if p.name in remote and p.split is None
         }
         measure_payload(ledger, frames_sent, good, wanted.images, effort.images)
+        device = executors[scenario.placements[0].name]
+        turns = DeviceTurns(job, device)
+        await turns.take()
         for name in links:
             await _link(job, name)
+        await turns.take()
         for name in (n for n in scenario.nodes if n not in gone):
             await calibrate_node(job, name, remote)
+        await turns.take()
+        turns.enter()
+        await measure_heat(job, device)
         splits = {
             i: e
             for i, p in enumerate(scenario.placements)
             if isinstance(e := remote.get(p.name), HeadAndTail)
         }
-        await _device(job, executors[scenario.placements[0].name], splits)
+        await _energy(job, device, splits)
     ledger.check_complete()
     ledger.assume_rest(f"the base scenario's number ({wanted.base_name})")
     return Calibration(_site(ledger, wanted, clock or SystemClock()), ledger.notes)
 
 
-def _overhead(job: Job) -> tuple[float, ...]:
+def for_rehearsals(base: Scenario, deployment: Deployment, sent_kb: Mapping[str, float]) -> SiteFile:
+    """The site so far, with an objective that nothing misses: the shield shall leave each frame where it is tried.
+
+    Args:
+        base: the base scenario with its assumptions.
+        deployment: where everything is.
+        sent_kb: what split placements send, by name; the runtime compares it with their segments.
+    """
+    content = scenario_dict(base)
+    content["slo"]["latency_ms"] = UNHURRIED_MS
+    for placement in content["placements"]:
+        if placement["name"] in sent_kb:
+            placement["split"]["activation_kb"] = sent_kb[placement["name"]]
+    scenario = validated(Scenario, content, "the site so far")
+    draft = draft_site(scenario, deployment, "the site so far")
+    provenance = draft.provenance.model_copy(update={"node_levels": node_levels(scenario)})
+    return draft.model_copy(update={"provenance": provenance})
+
+
+async def _overhead(job: Job) -> tuple[float, ...]:
     """What the runtime adds to a frame, ms; as a note, because the scenario has no number for it."""
     job.tell("the runtime with stand-ins")
-    draft = draft_site(job.scenario, job.deployment, "the site so far")
-    times = measure_overhead(draft, job.effort.runtime, 1 / job.gap_s if job.gap_s > 0 else 10.0)
+    rate_per_s = 1 / job.gap_s if job.gap_s > 0 else 10.0
+    records = await job.rehearse(job.effort.runtime, rate_per_s, stand_in=True)
+    times = np.array([r.overhead_ms for r in records])
     found = bootstrapped(times, np.mean)
     job.ledger.notes.append(
         f"The runtime itself adds {found.value:.3g} ms to a frame [{found.low:.3g}, {found.high:.3g}, "
@@ -148,9 +184,8 @@ def _path(wanted: Wanted, link: str) -> str:
     return link_path(wanted.base, link, wanted.condition, wanted.keep_links)
 
 
-async def _device(job: Job, executor: Executor, splits: Mapping[int, HeadAndTail]) -> None:
-    """Measure placement 0: times, then energy where a meter is; that of the heads of split models too."""
-    await measure_local(job, executor)
+async def _energy(job: Job, executor: Executor, splits: Mapping[int, HeadAndTail]) -> None:
+    """Energy of the device at rest and of placement 0, where a meter is; that of the heads of split models too."""
     try:
         meter = device_meter(job.deployment.meters)
         if meter is None:

@@ -26,7 +26,7 @@ def calibrate(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Half a minute instead of some; wide intervals.")
+        bool, typer.Option("--quick", help="About a minute instead of some; wide intervals.")
     ] = False,
     condition: Annotated[
         str | None,

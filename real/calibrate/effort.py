@@ -21,6 +21,8 @@ class Effort:
         idle_s, active_s: windows of the meters.
         images: frames whose payload is measured.
         runtime: frames that the runtime plays with stand-ins, for its own overhead; 0: it is not measured.
+        at_work: frames in each of three turns of the device's own model in the runtime, and frames of each split
+            model's head there; 0: they are called as they are, without the runtime.
     """
 
     probes: int
@@ -37,8 +39,9 @@ class Effort:
     active_s: float
     images: int
     runtime: int
+    at_work: int = 0
 
 
 # 150 lost segments leave a standard error of 8 % of the share of lost segments (1 / sqrt(n)), 40 left 16 %.
-FULL = Effort(150, 60, 2_000_000, 25.0, 150, 20_000, 150, 30, 12, 60.0, 20.0, 20.0, 100, 60)
-QUICK = Effort(60, 25, 1_000_000, 5.0, 25, 6_000, 40, 10, 4, 0.0, 5.0, 5.0, 30, 20)
+FULL = Effort(150, 60, 2_000_000, 25.0, 150, 20_000, 150, 30, 12, 60.0, 20.0, 20.0, 100, 60, 100)
+QUICK = Effort(60, 25, 1_000_000, 5.0, 25, 6_000, 40, 10, 4, 0.0, 5.0, 5.0, 30, 20, 20)

@@ -11,9 +11,11 @@ import numpy as np
 
 from ...envs.schema import Scenario
 from ..interfaces import Frame
-from ..site_file import Deployment
+from ..log_records import FrameRecord
+from ..site_file import Deployment, SiteFile
 from .effort import Effort
 from .ledger import Ledger
+from .rehearsal import rehearse
 
 Tell = Callable[[str], None]
 
@@ -56,6 +58,7 @@ class Job:
         effort: how long to measure.
         tell: called with what is measured next.
         overhead_ms: what the runtime added to frames when that was measured; part of every service time.
+        rehearsed: the site so far, for frames that go through the runtime; None where none do.
     """
 
     ledger: Ledger
@@ -65,6 +68,21 @@ class Job:
     effort: Effort
     tell: Tell
     overhead_ms: tuple[float, ...] = (0.0,)
+    rehearsed: SiteFile | None = None
+
+    async def rehearse(
+        self, frames: int, rate_per_s: float, placement: str | None = None, stand_in: bool = False
+    ) -> list[FrameRecord]:
+        """Frames through the runtime, see `rehearsal.rehearse`.
+
+        Raises:
+            InputError: the runtime did not run.
+        """
+        assert self.rehearsed is not None
+        folder = self.wanted.folder
+        return await rehearse(
+            self.rehearsed, folder, frames, rate_per_s, placement=placement, stand_in=stand_in
+        )
 
     def with_overhead(self, times_ms: Sequence[float]) -> list[float]:
         """Times with the runtime's own, each with one that was measured."""

@@ -19,6 +19,7 @@ from .job import Job
 from .ledger import Ledger
 from .link_entry import prober
 from .local import enter_service
+from .rehearsal import head_times_ms
 from .remote import RemoteCall, batch_times, call_overhead, remote_calls
 from .statistics import Estimate, bootstrapped, marginal_share
 from .triton_server import ModelConfig, TritonQuestions
@@ -105,9 +106,18 @@ async def _service(job: Job, index: int, questions: TritonQuestions, executor: E
     method = "server statistics + encoding + gRPC, without the network"
     enter_service(job.ledger, f"placements.{index}.service", service, method)
     if isinstance(executor, HeadAndTail):
-        enter_head(job.ledger, index, executor, [c.head_ms for c in calls], job.frames[0])
+        enter_head(job.ledger, index, executor, await _heads(job, placement.name, calls), job.frames[0])
     job.ledger.notes.append(_remark(job, placement.name, calls, overhead, shared, service))
     return float(np.mean(service))
+
+
+async def _heads(job: Job, name: str, calls: list[RemoteCall]) -> Sequence[float]:
+    """What the device takes for a split model's heads, ms; in the runtime, because the device is where that runs."""
+    if not job.effort.at_work:
+        return [c.head_ms for c in calls]
+    job.tell(f"{name}: heads in the runtime")
+    rate_per_s = 1 / job.gap_s if job.gap_s > 0 else 1000 / float(np.mean([c.wall_ms for c in calls]))
+    return head_times_ms(await job.rehearse(job.effort.at_work, rate_per_s, name)).tolist()
 
 
 def _remark(

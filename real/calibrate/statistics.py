@@ -40,14 +40,17 @@ def bootstrapped(values: npt.ArrayLike, of: Callable[..., F64], block: int = 1, 
         seed: of the resampling.
     """
     data = np.asarray(values, dtype=np.float64)
-    count = data.size
+    draws = np.asarray(of(data[_redrawn(data.size, block, seed)], axis=1))
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Estimate(float(of(data, axis=0)), float(low), float(high), data.size)
+
+
+def _redrawn(count: int, block: int, seed: int) -> npt.NDArray[np.int64]:
+    """Indices of resampled observations (RESAMPLES, count), neighbours together."""
     block = max(1, min(block, count))
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, count - block + 1, (RESAMPLES, math.ceil(count / block)))
-    index = (starts[..., None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :count]
-    draws = np.asarray(of(data[index], axis=1))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Estimate(float(of(data, axis=0)), float(low), float(high), count)
+    return (starts[..., None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :count]
 
 
 def without_outliers(values: F64, among: F64 | None = None) -> F64:
@@ -71,16 +74,15 @@ def share(hits: int, count: int) -> Estimate:
     return Estimate(p, max(middle - half, 0.0), min(middle + half, 1.0), count)
 
 
-def lognormal(values: npt.ArrayLike, seed: int = 0) -> tuple[Estimate, Estimate]:
+def lognormal(values: npt.ArrayLike, block: int = 1, seed: int = 0) -> tuple[Estimate, Estimate]:
     """Median and 95th percentile of the lognormal that has the sample's mean and 95th percentile.
 
     Mean and p95 are what latency and objective are judged by, so the fit keeps these two; its median is near the
     sample's only where the times really are lognormal. With s = ln(p95 / mean), sigma solves z sigma - sigma^2 / 2 = s.
+    Intervals are drawn from blocks of neighbours, see `bootstrapped`.
     """
     data = np.asarray(values, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    index = rng.integers(0, data.size, (RESAMPLES, data.size))
-    draws = np.array([_fit(row) for row in data[index]])
+    draws = np.array([_fit(row) for row in data[_redrawn(data.size, block, seed)]])
     (low50, low95), (high50, high95) = np.quantile(draws, [0.025, 0.975], axis=0)
     p50, p95 = _fit(data)
     return (
