@@ -3,7 +3,8 @@
 For each profile of the link the site is calibrated, then every placement answers some hundred frames alone (over a
 lossy link better in several runs, because a connection's luck lasts), and `verify` says what the simulator predicts
 for the same frames. Needs root (namespaces) and the Triton environment (`make triton`). A machine with something else
-to do gives times that belong to nobody; the load is printed.
+to do gives times that belong to nobody, and so does one whose host is busy: the load is printed, and by how much the
+device's model by itself took longer around a run than around the calibration.
 
     .venv/bin/python benchmarks/testbed_accuracy.py --profile lan --frames 300 --out runs/accuracy
     .venv/bin/python benchmarks/testbed_accuracy.py --profile emu-a --frames 100 --runs 6 --out runs/accuracy
@@ -20,8 +21,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import yaml
 from testbed_road import BASE, CARBONPILOT, export_model, here, on_device
 
@@ -57,6 +60,7 @@ arrivals: {{kind: periodic, low_per_s: {rate}, high_per_s: {rate}, jitter_fracti
 """
 PLACEMENTS = ("local-b0", "edge-b0", "edge-b4")
 SPLIT = "edge-split"
+MACHINE_CALLS = 50  # the first three are cold
 SPLIT_REMOTE = "  edge-split: {{model: {model}, encoding: activation, segments: segments, cut: {cut}}}\n"
 
 
@@ -70,15 +74,34 @@ def main() -> int:
     (options.out / "accuracy.json").write_text(json.dumps(rows, indent=2) + "\n")
     print(f"\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     print(f"{'profile':10} {'placement':10} {'n':>4} {'mean ms':>9} {'predicted':>9} {'error':>7}   "
-          f"{'p95 ms':>8} {'predicted':>9} {'error':>7}")  # fmt: skip
+          f"{'p95 ms':>8} {'predicted':>9} {'error':>7}   {'this machine':>12}")  # fmt: skip
     for r in rows:
         m, p = r["mean_ms"], r["p95_ms"]
         print(
             f"{r['profile']:10} {r['placement']:10} {r['count']:4d} {m['measured']:9.1f} {m['predicted']['mean']:9.1f} "
             f"{100 * m['relative_error']:+6.1f}%   {p['measured']:8.1f} {p['predicted']['mean']:9.1f} "
-            f"{100 * p['relative_error']:+6.1f}%"
+            f"{100 * p['relative_error']:+6.1f}%   {100 * r['machine_slower']:+11.1f}%"
         )
     return 0
+
+
+def machine_ms(onnx: Path, options: argparse.Namespace) -> float:
+    """Mean time of the device's model by itself at the camera's rate: how fast this machine is at the moment, ms."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    session = onnxruntime.InferenceSession(str(onnx), settings, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    kind = np.uint8 if given.type == "tensor(uint8)" else np.float32
+    frame = np.zeros([side if isinstance(side, int) else 1 for side in given.shape], kind)
+    took = []
+    for _ in range(MACHINE_CALLS):
+        start_s = time.perf_counter()
+        session.run(None, {given.name: frame})
+        took.append(1000 * (time.perf_counter() - start_s))
+        time.sleep(max(0.0, 1 / options.rate - took[-1] / 1000))
+    return float(np.mean(took[3:]))
 
 
 def parse() -> argparse.Namespace:
@@ -113,9 +136,18 @@ def one_profile(name: str, onnx: Path, options: argparse.Namespace) -> list[dict
         site = folder / "site.yaml"
         if options.split:
             deploy_tail(bed, folder / "segments", onnx, options.split)
+        speed = folder / "machine-ms.txt"  # as it was when the site was calibrated
         if not (options.keep_site and site.exists()):
+            before = machine_ms(onnx, options)
             calibrate(bed, folder, site, onnx, options)
-        return [row for p in options.placement for row in play(bed, folder, site, name, p, options)]
+            speed.write_text(f"{(before + machine_ms(onnx, options)) / 2}\n")
+        rows = []
+        for placement in options.placement:
+            before = machine_ms(onnx, options)
+            found = play(bed, folder, site, name, placement, options)
+            slower = (before + machine_ms(onnx, options)) / 2 / float(speed.read_text()) - 1
+            rows += [{**row, "machine_slower": slower} for row in found]
+        return rows
 
 
 def deploy_tail(bed: Testbed, segments: Path, onnx: Path, cut: str) -> None:
