@@ -32,7 +32,7 @@ def sites(tmp_path_factory):
 def priced(sites, tmp_path_factory):
     """The folder of the head, and the one with the new price."""
     folder = tmp_path_factory.mktemp("risk")
-    first = run_risk_training(sites[1], folder / "first", seed=1, changes=TINY)
+    first = run_risk_training(sites[1], folder / "first", seed=1, changes=TINY | {"price_on": sites[1]})
     said = []
     second = run_risk_training(sites[0], folder / "second", seed=1, head=first, changes=TINY, say=said.append)
     assert [line.split(":")[0] for line in said] == [
@@ -65,6 +65,29 @@ def test_the_card_says_where_the_head_is_from_and_both_costs_are_counted(priced)
     assert cost["emissions_g"] == pytest.approx(own["emissions_g"] + before["emissions_g"])
     assert cost["seconds"] == pytest.approx(own["duration_s"] + before["duration_s"])
     assert [part["what"] for part in cost["parts"]] == ["risk head and price", "new price of the risk head"]
+
+
+def test_a_price_on_another_site_leaves_the_head_as_it_is(sites, priced, tmp_path):
+    changes = TINY | {"price_on": sites[0]}
+    both = read_risk(run_risk_training(sites[1], tmp_path / "both", seed=1, changes=changes))
+    first = read_risk(priced[0])
+    observation = Simulator(load_scenario(sites[0]), 50).reset(np.arange(50))
+    logits = [logits_of(risk.arrays, observation) for risk in (first, both)]
+    assert (logits[0][:, 1:] == logits[1][:, 1:]).all()
+    assert both.card.scenario == first.card.scenario == "metro-wide"
+    searched = [risk.card.training["price_search"] for risk in (first, both)]
+    assert [search["scenario"] for search in searched] == ["metro-wide", "metro"]
+    assert searched[0]["fresh_mg_per_request"] != searched[1]["fresh_mg_per_request"]
+
+
+@pytest.mark.parametrize(
+    ("site", "says"),
+    [("metro-b4", "price_on: 'metro-b4' is of family"), ("metro-heldout", "held out"), ("metrö", "metrö")],
+)
+def test_a_site_that_cannot_price_is_refused(sites, tmp_path, site, says):
+    with pytest.raises(InputError, match=says):
+        run_risk_training(sites[1], tmp_path / "no", changes=TINY | {"price_on": site})
+    assert not (tmp_path / "no").exists()
 
 
 def test_caution_can_be_taken_back(priced):

@@ -35,6 +35,7 @@ class RiskSettings(Strict):
         trials: settings of the search for the final price; None: as many as a rule of as many numbers gets.
         search_tapes, selection_tapes: tapes of that search, and fresh ones for the final choice.
         aim: share of fresh tapes that shall meet the SLO.
+        price_on: scenario of the same family whose tapes the final price is searched on; None: that of the head.
         calibration_tapes: fresh tapes on which predicted and observed misses are compared.
         country_iso_code: grid (ISO 3166 alpha-3) that the machine's own energy is counted with.
     """
@@ -56,6 +57,7 @@ class RiskSettings(Strict):
     search_tapes: Count
     selection_tapes: Count
     aim: Annotated[float, Field(gt=0, le=1)]
+    price_on: str | None
     calibration_tapes: Annotated[int, Field(ge=2)]
     country_iso_code: Annotated[str, Field(pattern="^[A-Z]{3}$")]
 

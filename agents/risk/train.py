@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from ... import __version__
 from ...envs.errors import InputError
-from ...envs.files import check_output_file
 from ...envs.observation import build_table, remote_placements
 from ...envs.scenario import load_scenario, refuse_held_out, scenario_sha256
 from ...envs.schema import Scenario
@@ -30,11 +29,12 @@ from ..rule_parameters import make_rule, tuned_parameters
 from ..tracking import measured
 from ..tune import tape_seeds
 from ..tune_workers import Players
+from .asked import check_folder, priced_on
 from .blind import seen_features
 from .calibration import correction, curves
 from .collect import Collector, Samples, joined
 from .fit import Fit, cautious, fit_head, logits_of, rescaled
-from .folder import CARD_FILE, Arrays, Risk, read_risk_for, write_risk
+from .folder import Arrays, Risk, read_risk_for, write_risk
 from .parameters import CAUTION, PRICE, default_price, without_caution
 from .policy import LearnedRiskMaker
 from .settings import RiskSettings, load_risk_settings
@@ -77,18 +77,19 @@ def run_risk_training(
         The folder.
 
     Raises:
-        InputError: unknown scenario or setting, a scenario that is held out, a head that was made for other placements
-            or another table, or a folder that cannot be written; nothing was started then.
+        InputError: unknown scenario or setting, a scenario that is held out, a head or a site to price on with other
+            placements or another table, or a folder that cannot be written; nothing was started then.
     """
     scenario = load_scenario(scenario_name, traces=traces is not None)
     refuse_held_out(scenario)
     settings = load_risk_settings(scenario.name, scenario.family, settings_file, changes)
-    path = _check_folder(out)
+    path = check_folder(out)
     if not remote_placements(scenario):
         raise InputError(f"'{scenario.name}' has no placement but the device: there is no risk to weigh.")
     given = None if head is None else read_risk_for(head, scenario)
     folder = None if traces is None else str(traces)
-    trainer = RiskTraining(scenario, settings, seed, folder, jobs, say or _silent, progress)
+    site = scenario if head is not None else priced_on(settings.price_on, scenario, folder)
+    trainer = RiskTraining(scenario, site, settings, seed, folder, jobs, say or _silent, progress)
     arrays, card = trainer.run(given)
     return write_risk(path, arrays, card)
 
@@ -99,6 +100,7 @@ class RiskTraining:
     def __init__(
         self,
         scenario: Scenario,
+        priced_on: Scenario,
         settings: RiskSettings,
         seed: int,
         traces_dir: str | None,
@@ -106,8 +108,8 @@ class RiskTraining:
         say: Say,
         progress: Progress | None,
     ) -> None:
-        """Remember what for."""
-        self.scenario, self.settings, self.seed = scenario, settings, seed
+        """Remember what for; the final price is searched on ``priced_on``, of the same placements and table."""
+        self.scenario, self.priced_on, self.settings, self.seed = scenario, priced_on, settings, seed
         self._traces_dir, self._jobs, self._say, self._progress = traces_dir, jobs, say, progress
         self._names = [p.name for p in scenario.placements]
         self._seen = seen_features(build_table(scenario))
@@ -128,7 +130,7 @@ class RiskTraining:
 
     def _make(self) -> tuple[Arrays, dict[str, Any]]:
         rule = tuned_parameters(self.scenario)[RULE]
-        self._rule_stage(rule)
+        self._rule_stage(tuned_parameters(self.priced_on)[RULE])
         searched = {t.name for t in PRICE}
         price = default_price() | {t.name: t.default for t in CAUTION}
         price |= {k: v for k, v in rule.items() if k in searched}
@@ -160,7 +162,7 @@ class RiskTraining:
     def _finish(self, fit: Fit, price: dict[str, float]) -> tuple[Arrays, dict[str, Any]]:
         """Correct the head's probabilities, search the final price, and see on fresh tapes how right they are."""
         started = time.perf_counter()
-        samples = self._own_choices(fit.arrays, price, 100)
+        samples = self._own_choices(self.scenario, fit.arrays, price, 100)
         arrays = rescaled(fit.arrays, *correction(samples, logits_of(fit.arrays, samples.observation)))
         return self._priced(arrays, price, started, fit)
 
@@ -169,14 +171,11 @@ class RiskTraining:
     ) -> tuple[Arrays, dict[str, Any]]:
         """Search the final price for a head, whose ``fit`` is None where it was made elsewhere."""
         options = self._options(quick=False)
-        count = options.trials_for(
-            len(PRICE) + len(CAUTION), options.search_tapes * self.scenario.episode.requests
-        )
-        tuned = tune_price(
-            self.scenario, arrays, price, options, self._traces_dir, self._report("price", count)
-        )
+        site = self.priced_on
+        count = options.trials_for(len(PRICE) + len(CAUTION), options.search_tapes * site.episode.requests)
+        tuned = tune_price(site, arrays, price, options, self._traces_dir, self._report("price", count))
         self._add_stage("final price", fit, tuned, started, 0)
-        checked = self._own_choices(arrays, tuned.price, 101)
+        checked = self._own_choices(site, arrays, tuned.price, 101)
         found = curves(checked, logits_of(arrays, checked.observation), self._names)
         self._say(calibration_line(found))
         shipped, (slope, shift) = without_caution(tuned.price)
@@ -184,12 +183,12 @@ class RiskTraining:
         return cautious(arrays, slope, shift), card | {"caution": {"slope": slope, "shift": shift}}
 
     def _rule_stage(self, parameters: dict[str, float]) -> None:
-        """The rule that the head is compared with, on the tapes that prices are chosen on."""
+        """The rule that the head is compared with, on the tapes that the final price is chosen on."""
         started, tapes = time.perf_counter(), self.settings.selection_tapes
-        with Players(self.scenario, tape_seeds(self.seed, tapes, True), self._traces_dir) as players:
+        with Players(self.priced_on, tape_seeds(self.seed, tapes, True), self._traces_dir) as players:
             scores = players.score(RULE, [parameters])
         carbon, kept = float(scores.mean_carbon_mg[0]), float(scores.compliance[0])
-        requests = tapes * self.scenario.episode.requests
+        requests = tapes * self.priced_on.episode.requests
         self._note(Stage(f"rule {RULE}", 0, requests, {}, carbon, kept, time.perf_counter() - started))
 
     def _round(self, behaviour: Policy, n: int) -> Fit:
@@ -202,11 +201,13 @@ class RiskTraining:
         spread, rng = self.settings.price_spread, self._rng(1000 + stream)
         return SpreadPrices(make, self.scenario, parameters, spread, rng)
 
-    def _own_choices(self, arrays: Arrays, price: Mapping[str, float], stream: int) -> Samples:
+    def _own_choices(
+        self, site: Scenario, arrays: Arrays, price: Mapping[str, float], stream: int
+    ) -> Samples:
         """What the policy meets by itself on fresh tapes."""
-        collector = Collector(self.scenario, 0.0, self.settings.share, self._traces_dir)
+        collector = Collector(site, 0.0, self.settings.share, self._traces_dir)
         seeds = self._seeds(stream, self.settings.calibration_tapes)
-        policy = LearnedRiskMaker(arrays)(self.scenario, price)
+        policy = LearnedRiskMaker(arrays)(site, price)
         return collector.collect(policy, seeds, self._rng(stream))
 
     def _add_stage(
@@ -273,19 +274,10 @@ class RiskTraining:
                 "commit": commit(),
                 "settings": self.settings.model_dump(mode="json"),
                 "stages": [stage.as_dict() for stage in self._stages],
-                "price_search": tuned.as_dict(),
+                "price_search": {**tuned.as_dict(), "scenario": self.priced_on.name},
                 "seconds": round(time.perf_counter() - self._started, 1),
             },
         }
-
-
-def _check_folder(out: str | Path) -> Path:
-    """The folder, if it can be created: before hours of work, not after."""
-    path = Path(out)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"Output folder {path} exists and is not empty. Give a new one, or remove it first.")
-    check_output_file(path / CARD_FILE if path.is_dir() else path)
-    return path
 
 
 def _silent(line: str) -> None:
