@@ -1,0 +1,82 @@
+"""How far a price on misses could get that knows what every placement of the waiting request would come to.
+
+Prediction, telemetry and probing can give a policy that decides request by request no more than that: the true outcome
+of each placement in this moment. So this plays the price of the site's shipped risk head with certainty in place of the
+head's probabilities, beside the tuned rule and hindsight, on training tapes, with and without shifts of the world. What
+is left to hindsight is the future.
+
+    .venv/bin/python benchmarks/known_outcomes.py metro --shift busy --shift slow-device
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import numpy.typing as npt
+
+from carbonpilot.agents.policy_registry import contestants
+from carbonpilot.agents.risk.folder import read_risk_for
+from carbonpilot.agents.risk.price import Price
+from carbonpilot.agents.rollout import run_policy
+from carbonpilot.agents.shift_cases import CASES, UNCHANGED
+from carbonpilot.agents.shipped import risk_folder
+from carbonpilot.envs.scenario import load_scenario
+from carbonpilot.envs.schema import Scenario
+from carbonpilot.envs.simulator import Simulator
+
+HINDSIGHT, RULE = "oracle-budget", "slo-predictive-budget"
+CERTAIN = 12.0  # log-odds
+Played = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # misses and mg a request by episode (B,)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("scenario")
+    parser.add_argument("--shift", action="append", choices=[c.name for c in CASES], help="repeatable")
+    parser.add_argument("--episodes", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=79)
+    options = parser.parse_args()
+    site = load_scenario(options.scenario)
+    seeds = np.random.default_rng(options.seed).integers(0, 2**62, options.episodes)
+    price = read_risk_for(risk_folder(site), site).card.price
+    cases = {case.name: case for case in CASES}
+    allowed = (1 - site.slo.quantile) * site.episode.requests
+    print(f"{'shift':14} {'policy':22} {'mg':>7} {'SLO met':>8} {'where hindsight does':>21} {'missed':>7}")
+    for name in (UNCHANGED, *(options.shift or ())):
+        shifted = cases[name].of(site)
+        rows = {e.name: by_rule(e.policy, shifted, seeds) for e in contestants([HINDSIGHT, RULE], site)}
+        rows["known outcomes"] = by_known(shifted, price, seeds)
+        feasible = rows[HINDSIGHT][0] <= allowed
+        for policy, (missed, carbon_mg) in rows.items():
+            met = missed <= allowed
+            print(
+                f"{name:14} {policy:22} {carbon_mg.mean():7.4f} {met.mean():8.1%} {met[feasible].mean():21.1%} "
+                f"{missed.mean() / site.episode.requests:7.2%}"
+            )
+
+
+def by_rule(policy, site: Scenario, seeds: npt.NDArray[np.int64]) -> Played:
+    record = run_policy(policy, site, seeds, "training")
+    return record.missed.sum(axis=0).astype(float), record.carbon_mg.mean(axis=0)
+
+
+def by_known(site: Scenario, price: dict[str, float], seeds: npt.NDArray[np.int64]) -> Played:
+    """Each request at the lowest price, with what the simulator says of every placement."""
+    simulator, prices = Simulator(site, len(seeds), part="training"), Price(site, price)
+    observation, requests = simulator.reset(seeds), 0
+    missed, carbon_mg, running = np.zeros(len(seeds)), np.zeros(len(seeds)), np.ones(len(seeds), bool)
+    while running.any():
+        late = np.stack([outcome.missed for outcome in simulator.preview()], axis=1)
+        scores = prices.scores(observation, np.where(late, CERTAIN, -CERTAIN).astype(np.float32))
+        result = simulator.step(np.where(simulator.masks(), scores, np.inf).argmin(axis=1))
+        missed += result.outcome.missed * running
+        carbon_mg += np.asarray(result.outcome.carbon_mg) * running
+        requests += 1
+        observation, running = result.observation, running & ~result.truncated
+    simulator.close()
+    return missed, carbon_mg / requests
+
+
+if __name__ == "__main__":
+    main()
