@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from carbonpilot.agents.policy_registry import contestants
-from carbonpilot.agents.risk.folder import read_risk_for
+from carbonpilot.agents.risk.policy import shipped
 from carbonpilot.agents.risk.price import Price
 from carbonpilot.agents.rollout import run_policy
 from carbonpilot.agents.shift_cases import CASES, UNCHANGED
-from carbonpilot.agents.shipped import risk_folder
 from carbonpilot.envs.scenario import load_scenario
 from carbonpilot.envs.schema import Scenario
 from carbonpilot.envs.simulator import Simulator
@@ -39,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     site = load_scenario(options.scenario)
     seeds = np.random.default_rng(options.seed).integers(0, 2**62, options.episodes)
-    price = read_risk_for(risk_folder(site), site).card.price
+    price = shipped(site).price.parameters
     cases = {case.name: case for case in CASES}
     allowed = (1 - site.slo.quantile) * site.episode.requests
     print(f"{'shift':14} {'policy':22} {'mg':>7} {'SLO met':>8} {'where hindsight does':>21} {'missed':>7}")
