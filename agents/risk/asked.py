@@ -12,7 +12,7 @@ from ...envs.schema import Scenario
 from .folder import CARD_FILE
 
 
-def priced_on(name: str | None, scenario: Scenario, traces_dir: str | None) -> Scenario:
+def pricing_site(name: str | None, scenario: Scenario, traces_dir: str | None) -> Scenario:
     """The scenario that the final price is searched on; ``name`` is None for the head's own.
 
     Raises:

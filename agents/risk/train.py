@@ -29,7 +29,7 @@ from ..rule_parameters import make_rule, tuned_parameters
 from ..tracking import measured
 from ..tune import tape_seeds
 from ..tune_workers import Players
-from .asked import check_folder, priced_on
+from .asked import check_folder, pricing_site
 from .blind import seen_features
 from .calibration import correction, curves
 from .collect import Collector, Samples, joined
@@ -88,7 +88,7 @@ def run_risk_training(
         raise InputError(f"'{scenario.name}' has no placement but the device: there is no risk to weigh.")
     given = None if head is None else read_risk_for(head, scenario)
     folder = None if traces is None else str(traces)
-    site = scenario if head is not None else priced_on(settings.price_on, scenario, folder)
+    site = scenario if head is not None else pricing_site(settings.price_on, scenario, folder)
     trainer = RiskTraining(scenario, site, settings, seed, folder, jobs, say or _silent, progress)
     arrays, card = trainer.run(given)
     return write_risk(path, arrays, card)

@@ -31,7 +31,7 @@ from .power import KEYS as ENERGY_KEYS
 from .power import device_meter, head_key, measure_energy
 from .statistics import bootstrapped
 
-UNHURRIED_MS = 60_000.0
+UNHURRIED_MS = 60_000.0  # assumed: twice as long as a call may take at all (calls.TIMEOUT_S)
 
 
 @dataclass(frozen=True)

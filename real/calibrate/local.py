@@ -19,7 +19,7 @@ REST = 3.0  # a call alone is followed by a rest of so many times its length
 SLOWER = 1.02  # a slow-down below this is not told from none
 TURNS = 3
 NEIGHBOURS = 10  # calls of the same phase of a machine; intervals are drawn from so many together
-FULL_SPEED = 0.95  # share of its own pace at which a device that is slower than the camera is driven
+FULL_SPEED = 0.95  # assumed: share of its own pace at which a device that is slower than the camera is driven
 
 
 class DeviceTurns:
