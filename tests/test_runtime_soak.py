@@ -21,7 +21,8 @@ def test_two_thousand_frames_leave_nothing_behind(tmp_path, tiny):
     async def block(count: int) -> None:
         edge = lab.executor("edge-b0")
         for i in range(count // 100):
-            edge.failing = (None, "timeout", None, "rejected")[i % 4]
+            # The first frames meet a failure: later ones may find the road to the edge closed by the shield.
+            edge.failing = ("timeout", None, "rejected", None)[i % 4]
             edge._service_s = [(0.0005, 0.06)[i % 5 == 4]]
             await lab.play(100, gap_s=0.0, bad=lambda n: n % 50 == 0)
         await asyncio.sleep(0.5)
@@ -55,7 +56,8 @@ def test_two_thousand_frames_leave_nothing_behind(tmp_path, tiny):
     assert sorted(r.frame for r in records) == list(range(2000))
     assert len(list((tmp_path / "log").glob("*.jsonl"))) > 3
     reasons = {r.reason for r in records} | {r.fallback for r in records}
-    assert {"bad-image", "policy", "timeout"} <= reasons
+    assert {"bad-image", "policy"} <= reasons
+    assert reasons & {"timeout", "deadline"}, "a slow machine gives up on a call before it fails"
     warm, end = left
     assert (
         end[0] - warm[0] < 1_000_000
