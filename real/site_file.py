@@ -131,6 +131,9 @@ class Measured(Strict):
     low: float | None = None
     high: float | None = None
     count: Annotated[int, Field(ge=1)] | None = None
+    measured_utc: str | None = (
+        None  # where only a part was measured again: when this number was; else provenance's
+    )
 
 
 class Provenance(Strict):

@@ -11,8 +11,8 @@ from test_calibrate_site import BASE, deployment_text
 
 from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.scenario import load_scenario
-from carbonpilot.real.calibrate.calibration import UNHURRIED_MS, for_rehearsals
 from carbonpilot.real.calibrate.deployment import read_deployment
+from carbonpilot.real.calibrate.drafts import UNHURRIED_MS, for_rehearsals
 from carbonpilot.real.calibrate.rehearsal import SKIPPED, device_times_ms, head_times_ms, rehearse
 from carbonpilot.real.log_records import Attempt
 

@@ -14,8 +14,9 @@ from carbonpilot.envs.errors import InputError, ScenarioError
 from carbonpilot.envs.scenario import load_scenario
 from carbonpilot.envs.schema import Scenario
 from carbonpilot.envs.service import mean_ms
-from carbonpilot.real.calibrate.calibration import calibrate, draft_site
+from carbonpilot.real.calibrate.calibration import calibrate
 from carbonpilot.real.calibrate.deployment import read_deployment, template
+from carbonpilot.real.calibrate.drafts import draft_site
 from carbonpilot.real.calibrate.effort import Effort
 from carbonpilot.real.calibrate.job import Wanted
 from carbonpilot.real.calibrate.site_writer import report, write_site

@@ -13,8 +13,9 @@ from split_model import CUT, SIZE, SplitServer, running, small_model
 from carbonpilot.envs.scenario import load_scenario, scenario_dict
 from carbonpilot.envs.schema import Scenario
 from carbonpilot.envs.validation import validated
-from carbonpilot.real.calibrate.calibration import calibrate, draft_site
+from carbonpilot.real.calibrate.calibration import calibrate
 from carbonpilot.real.calibrate.deployment import read_deployment
+from carbonpilot.real.calibrate.drafts import draft_site
 from carbonpilot.real.calibrate.effort import Effort
 from carbonpilot.real.calibrate.job import Wanted
 from carbonpilot.real.calibrate.site_writer import report, write_site

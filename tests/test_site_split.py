@@ -15,8 +15,8 @@ from carbonpilot.envs.errors import InputError, ScenarioError
 from carbonpilot.envs.scenario import scenario_dict
 from carbonpilot.envs.schema import Scenario
 from carbonpilot.envs.validation import validated
-from carbonpilot.real.calibrate.calibration import draft_site
 from carbonpilot.real.calibrate.deployment import read_deployment, template
+from carbonpilot.real.calibrate.drafts import draft_site
 from carbonpilot.real.executors.make import frames_jpeg_quality, make_executors
 from carbonpilot.real.executors.split import SplitExecutor
 from carbonpilot.real.site_file import Deployment

@@ -183,7 +183,10 @@ def test_the_command_ends_with_1_where_the_site_is_out_of_date(log, site_file):
     rewritten(log, slower)
     done = CliRunner().invoke(app, ["verify", str(log), "--site", str(site_file), "--no-regret"])
     assert done.exit_code == 1
-    assert "Calibrate again: placements.0.service no longer fits." in done.output
+    assert (
+        "Calibrate again: placements.0.service no longer fits: carbonpilot calibrate --renew" in done.output
+    )
+    assert "--part device" in done.output
 
 
 def test_one_draw_is_refused(log, scenario):

@@ -19,8 +19,10 @@ from ..clock import Clock, SystemClock
 from ..interfaces import Executor, Frame, HeadAndTail
 from ..meters.meter import MeterError
 from ..observer.levels import node_levels
-from ..site_file import Deployment, SiteFile
+from ..site_file import SiteFile
+from .drafts import for_rehearsals
 from .effort import Effort
+from .heads import enter_head, heads_at_work
 from .job import Job, Tell, Wanted
 from .ledger import Ledger
 from .link_entry import LINK_NUMBERS, calibrate_link, link_path, with_room
@@ -30,8 +32,6 @@ from .payload import measure_payload
 from .power import KEYS as ENERGY_KEYS
 from .power import device_meter, head_key, measure_energy
 from .statistics import bootstrapped
-
-UNHURRIED_MS = 60_000.0  # assumed: twice as long as a call may take at all (calls.TIMEOUT_S)
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ async def calibrate(
         raise InputError(f"None of {len(frames)} images of {wanted.images} is one: nothing to measure with.")
     gone = [name for name in wanted.base.nodes if name not in wanted.deployment.servers]
     content = without_nodes(scenario_dict(wanted.base), gone)
-    links = links_in_use(validated(Scenario, content, wanted.base_name))
+    parts = wanted.parts
+    links = links_in_use(validated(Scenario, content, wanted.base_name)) if "links" in parts else ()
     for name in links:
         with_room(content, name, _path(wanted, name))
-    ledger = Ledger(content, dict(wanted.assumptions))
+    ledger = Ledger(content, dict(wanted.assumptions), wanted.kept)
     for name in gone:
         _note_absent(ledger, name)
     scenario = validated(Scenario, ledger.scenario, f"{wanted.base_name} with --assume")
@@ -91,7 +92,7 @@ async def calibrate(
                 if isinstance(executor, HeadAndTail)
             }
             job = replace(job, rehearsed=for_rehearsals(scenario, wanted.deployment, sent_kb))
-        if effort.runtime:
+        if effort.runtime and ("nodes" in parts or not effort.at_work):
             job = replace(job, overhead_ms=await _overhead(job))
         remote = {
             p.name: executors[p.name] for p in scenario.placements if p.node != LOCAL and p.node not in gone
@@ -99,46 +100,25 @@ async def calibrate(
         frames_sent = {
             p.name: remote[p.name] for p in scenario.placements if p.name in remote and p.split is None
         }
-        measure_payload(ledger, frames_sent, good, wanted.images, effort.images)
         device = executors[scenario.placements[0].name]
-        turns = DeviceTurns(job, device)
-        await turns.take()
+        turns = DeviceTurns(job, device) if "device" in parts else None
+        if turns:
+            await turns.take()
         for name in links:
             await _link(job, name)
-        await turns.take()
-        for name in (n for n in scenario.nodes if n not in gone):
-            await calibrate_node(job, name, remote)
-        await turns.take()
-        turns.enter()
-        await measure_heat(job, device)
-        splits = {
-            i: e
-            for i, p in enumerate(scenario.placements)
-            if isinstance(e := remote.get(p.name), HeadAndTail)
-        }
-        await _energy(job, device, splits)
+        if turns:
+            await turns.take()
+        if "nodes" in parts:
+            measure_payload(ledger, frames_sent, good, wanted.images, effort.images)
+            for name in (n for n in scenario.nodes if n not in gone):
+                await calibrate_node(job, name, remote)
+        if turns:
+            await turns.take()
+            turns.enter()
+            await _rest_of_device(job, device, remote)
     ledger.check_complete()
     ledger.assume_rest(f"the base scenario's number ({wanted.base_name})")
     return Calibration(_site(ledger, wanted, clock or SystemClock()), ledger.notes)
-
-
-def for_rehearsals(base: Scenario, deployment: Deployment, sent_kb: Mapping[str, float]) -> SiteFile:
-    """The site so far, with an objective that nothing misses: the shield shall leave each frame where it is tried.
-
-    Args:
-        base: the base scenario with its assumptions.
-        deployment: where everything is.
-        sent_kb: what split placements send, by name; the runtime compares it with their segments.
-    """
-    content = scenario_dict(base)
-    content["slo"]["latency_ms"] = UNHURRIED_MS
-    for placement in content["placements"]:
-        if placement["name"] in sent_kb:
-            placement["split"]["activation_kb"] = sent_kb[placement["name"]]
-    scenario = validated(Scenario, content, "the site so far")
-    draft = draft_site(scenario, deployment, "the site so far")
-    provenance = draft.provenance.model_copy(update={"node_levels": node_levels(scenario)})
-    return draft.model_copy(update={"provenance": provenance})
 
 
 async def _overhead(job: Job) -> tuple[float, ...]:
@@ -184,6 +164,20 @@ def _path(wanted: Wanted, link: str) -> str:
     return link_path(wanted.base, link, wanted.condition, wanted.keep_links)
 
 
+async def _rest_of_device(job: Job, device: Executor, remote: Mapping[str, Executor]) -> None:
+    """Heat and energy; heads of split models where no node has brought them along."""
+    splits = {
+        i: e
+        for i, p in enumerate(job.scenario.placements)
+        if isinstance(e := remote.get(p.name), HeadAndTail)
+    }
+    if "nodes" not in job.wanted.parts:
+        for index, split in splits.items():
+            enter_head(job.ledger, index, split, await heads_at_work(job, split.placement), job.frames[0])
+    await measure_heat(job, device)
+    await _energy(job, device, splits)
+
+
 async def _energy(job: Job, executor: Executor, splits: Mapping[int, HeadAndTail]) -> None:
     """Energy of the device at rest and of placement 0, where a meter is; that of the heads of split models too."""
     try:
@@ -197,22 +191,6 @@ async def _energy(job: Job, executor: Executor, splits: Mapping[int, HeadAndTail
         await measure_energy(job, meter, executor, splits)
     except MeterError as error:
         job.ledger.could_not([*ENERGY_KEYS, *map(head_key, splits)], str(error))
-
-
-def draft_site(base: Scenario, deployment: Deployment, where: str) -> SiteFile:
-    """Base and deployment as a site file without provenance, so that names are checked before anything is measured.
-
-    Raises:
-        ScenarioError: a placement, node, link or zone of the base has no place in the deployment, or the other way
-            round.
-    """
-    content = {
-        "schema": "carbonpilot/site/1",
-        "scenario": scenario_dict(base),
-        "deployment": deployment.model_dump(mode="json", exclude_none=True),
-        "provenance": {"measured_utc": "", "carbonpilot_version": "", "numbers": {}, "node_levels": {}},
-    }
-    return validated(SiteFile, content, where)
 
 
 def _site(ledger: Ledger, wanted: Wanted, clock: Clock) -> SiteFile:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from .job import Wanted
 
 
 def calibrate(
     base: Annotated[
-        str, typer.Option(metavar="SCENARIO", help="Structure and assumptions: a name or a YAML file.")
-    ],
+        str | None, typer.Option(metavar="SCENARIO", help="Structure and assumptions: a name or a YAML file.")
+    ] = None,
     deployment: Annotated[
         Path | None, typer.Option(metavar="DEPLOY.yaml", help="Where everything is; see --template.")
     ] = None,
@@ -19,6 +22,17 @@ def calibrate(
         str | None, typer.Option(metavar="FRAMES", help="Real frames: a folder, a video, or synthetic:N.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="SITE.yaml", help="The site file to write.")] = None,
+    renew: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SITE.yaml",
+            help="Measure --part of this site again and keep the rest; instead of --base and --deployment.",
+        ),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(metavar="device|links|nodes", help="With --renew: what to measure again. Repeatable."),
+    ] = None,
     assume: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,44 +59,90 @@ def calibrate(
 
     Example: carbonpilot calibrate --base metro --deployment deploy.yaml --images frames/ --out site.yaml
     """
+    from ...envs.errors import InputError
+    from ...envs.files import check_output_file
+    from .ledger import parse_assumptions
+
+    if (base is None) == (renew is None):
+        raise InputError(
+            "calibrate needs either --base SCENARIO, for a whole site, or --renew SITE.yaml, for a part of one that "
+            f"was calibrated before; got {'neither' if base is None else 'both'}."
+        )
+    if template and base is not None:
+        _print_template(base)
+        return
+    needed = ({} if base is None else {"--deployment": deployment}) | {"--images": images, "--out": out}
+    lacking = [name for name, value in needed.items() if value is None]
+    if lacking:
+        begin = (
+            ""
+            if base is None
+            else f" Begin with: carbonpilot calibrate --base {base} --template > deploy.yaml"
+        )
+        raise InputError(f"calibrate needs {', '.join(lacking)}.{begin}")
+    assert images is not None
+    assert out is not None
+    check_output_file(out)
+    assumptions = parse_assumptions(assume or [])
+    if renew is not None:
+        from .renewal import parse_parts, renewed
+
+        if deployment is not None:
+            raise InputError("--deployment belongs to --base: a renewed site file has its own.")
+        parts = parse_parts(part or [])
+        _measure(renewed(renew, out, parts, assumptions, images, condition, keep_links), out, quick)
+        return
+    if part:
+        raise InputError("--part belongs to --renew: a new site is measured as a whole.")
+    assert base is not None
+    assert deployment is not None
+    _measure(_whole(base, deployment, out, assumptions, images, condition, keep_links), out, quick)
+
+
+def _print_template(base: str) -> None:
+    from ...envs.scenario import load_scenario
+    from .deployment import template
+
+    typer.echo(template(load_scenario(base)), nl=False)
+
+
+def _whole(
+    base: str,
+    deployment: Path,
+    out: Path,
+    assumptions: dict,
+    images: str,
+    condition: str | None,
+    keep_links: bool,
+) -> Wanted:
+    """What to measure of a site that has no file yet."""
+    from ...envs.scenario import load_scenario
+    from .deployment import read_deployment
+    from .job import Wanted
+
+    scenario, where = load_scenario(base), read_deployment(deployment, out.parent)
+    return Wanted(scenario, base, where, out.resolve().parent, assumptions, condition, keep_links, images)
+
+
+def _measure(wanted: Wanted, out: Path, quick: bool) -> None:
+    """Measure, write, and say what was found."""
     import asyncio
 
     from ...envs.console import progress
-    from ...envs.errors import InputError
-    from ...envs.files import check_output_file
-    from ...envs.scenario import load_scenario
     from ..executors.make import frames_jpeg_quality, make_executors
     from ..frames.source import open_frames
     from .calibration import calibrate as measure
-    from .calibration import draft_site
-    from .deployment import read_deployment
-    from .deployment import template as write_template
+    from .drafts import draft_site
     from .effort import FULL, QUICK
-    from .job import Wanted
-    from .ledger import parse_assumptions
     from .site_writer import report, write_site
 
-    scenario = load_scenario(base)
-    if template:
-        typer.echo(write_template(scenario), nl=False)
-        return
-    if deployment is None or images is None or out is None:
-        lacking = [
-            n for n, v in (("--deployment", deployment), ("--images", images), ("--out", out)) if v is None
-        ]
-        raise InputError(
-            f"calibrate needs {', '.join(lacking)}. Begin with: carbonpilot calibrate --base {base} --template "
-            "> deploy.yaml"
-        )
-    check_output_file(out)
-    assumptions = parse_assumptions(assume or [])
-    where = read_deployment(deployment, out.parent)
-    draft = draft_site(scenario, where, str(deployment))
     effort = QUICK if quick else FULL
-    source = open_frames(images, where.frame, jpeg_quality=frames_jpeg_quality(draft), limit=effort.images)
+    draft = draft_site(wanted.base, wanted.deployment, wanted.base_name)
+    source = open_frames(
+        wanted.images, wanted.deployment.frame, jpeg_quality=frames_jpeg_quality(draft), limit=effort.images
+    )
     frames = list(source)
     source.close()
-    wanted = Wanted(scenario, base, where, out.resolve().parent, assumptions, condition, keep_links, images)
     executors = make_executors(draft, wanted.folder)
     with progress("calibrate") as show:
         steps = 0

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from ...envs.units import BYTES_PER_KB
 from ..interfaces import Answer, Executor, Frame, Head, HeadAndTail
 from .calls import TIMEOUT_S
+from .job import Job
 from .ledger import Ledger
 from .local import enter_service
+from .rehearsal import head_times_ms
 
 
 class Tails:
@@ -43,6 +45,22 @@ async def tails_of(executor: Executor, frames: Sequence[Frame]) -> Executor:
     if not isinstance(executor, HeadAndTail):
         return executor
     return Tails(executor, {frame.index: await executor.head(frame, TIMEOUT_S) for frame in frames})
+
+
+async def heads_at_work(job: Job, placement: str, unpaced_per_s: float = 1.0) -> list[float]:
+    """What the device takes for a split model's heads in the runtime, ms.
+
+    Args:
+        job: its effort says of how many frames.
+        placement: the split one.
+        unpaced_per_s: rate where the base's camera waits for each answer.
+
+    Raises:
+        InputError: the runtime does not run.
+    """
+    job.tell(f"{placement}: heads in the runtime")
+    rate_per_s = 1 / job.gap_s if job.gap_s > 0 else unpaced_per_s
+    return head_times_ms(await job.rehearse(job.effort.at_work, rate_per_s, placement)).tolist()
 
 
 def enter_head(

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ...envs.schema import Scenario
 from ..interfaces import Frame
 from ..log_records import FrameRecord
-from ..site_file import Deployment, SiteFile
+from ..site_file import Deployment, Measured, SiteFile
 from .effort import Effort
 from .ledger import Ledger
 from .rehearsal import rehearse
 
 Tell = Callable[[str], None]
+Part = Literal["device", "links", "nodes"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Wanted:
             constant as measured.
         keep_links: links keep the base's source; what is measured is only told.
         images: what the frames are, for the provenance.
+        parts: what to measure.
+        kept: numbers that were measured or assumed before, by dotted key; they stand where nothing is measured again.
     """
 
     base: Scenario
@@ -44,6 +48,8 @@ class Wanted:
     condition: str | None
     keep_links: bool
     images: str
+    parts: frozenset[Part] = frozenset(PARTS)
+    kept: Mapping[str, Measured] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

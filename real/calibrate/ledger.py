@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...envs.errors import InputError, nearest
@@ -22,18 +22,21 @@ class Ledger:
     Args:
         base: the base scenario as plain data; it is not altered.
         assumptions: dotted key -> value of ``--assume``.
+        kept: numbers of an earlier calibration; those that the user gave then are assumed again.
 
     Raises:
         InputError: a key of an assumption is not in the scenario.
     """
 
-    def __init__(self, base: dict[str, Any], assumptions: dict[str, Any]) -> None:
+    def __init__(
+        self, base: dict[str, Any], assumptions: dict[str, Any], kept: Mapping[str, Measured] | None = None
+    ) -> None:
         """Take the assumptions in."""
-        self.numbers: dict[str, Measured] = {}
+        self.numbers: dict[str, Measured] = dict(kept or {})
         self.missing: dict[str, str] = {}
         self.notes: list[str] = []
         self._content = copy.deepcopy(base)
-        self._assumed = dict(assumptions)
+        self._assumed = {key: n.value for key, n in self.numbers.items() if n.method == GIVEN} | assumptions
         for key, value in assumptions.items():
             _put(self._content, key, value)
             for leaf, number in _leaves(value, key):

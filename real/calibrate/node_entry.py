@@ -14,12 +14,11 @@ from ...envs.schema import Scenario
 from ..interfaces import Executor, HeadAndTail
 from ..probes.echo_probe import EchoProbe
 from ..probes.failure import ProbeFailure
-from .heads import enter_head, tails_of
+from .heads import enter_head, heads_at_work, tails_of
 from .job import Job
 from .ledger import Ledger
 from .link_entry import prober
 from .local import enter_service
-from .rehearsal import head_times_ms
 from .remote import RemoteCall, batch_times, call_overhead, remote_calls
 from .statistics import Estimate, bootstrapped, marginal_share
 from .triton_server import ModelConfig, TritonQuestions
@@ -115,9 +114,7 @@ async def _heads(job: Job, name: str, calls: list[RemoteCall]) -> Sequence[float
     """What the device takes for a split model's heads, ms; in the runtime, because the device is where that runs."""
     if not job.effort.at_work:
         return [c.head_ms for c in calls]
-    job.tell(f"{name}: heads in the runtime")
-    rate_per_s = 1 / job.gap_s if job.gap_s > 0 else 1000 / float(np.mean([c.wall_ms for c in calls]))
-    return head_times_ms(await job.rehearse(job.effort.at_work, rate_per_s, name)).tolist()
+    return await heads_at_work(job, name, 1000 / float(np.mean([c.wall_ms for c in calls])))
 
 
 def _remark(

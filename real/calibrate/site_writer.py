@@ -39,16 +39,21 @@ def report(found: Calibration) -> list[str]:
     """What was measured, what was assumed, what to know."""
     numbers = found.site.provenance.numbers
     lines = []
-    for key, n in numbers.items():
+    fresh = {key: n for key, n in numbers.items() if n.measured_utc is None}
+    for key, n in fresh.items():
         if n.kind == "measured":
             lines.append(
                 f"measured {key} = {n.value:.4g} [{n.low:.4g}, {n.high:.4g}], n {n.count}: {n.method}"
             )
         elif n.kind == "derived":
             lines.append(f"derived  {key} = {n.value:.4g}: {n.method}")
-    given = [f"{key} = {n.value:g}" for key, n in numbers.items() if n.method == GIVEN]
+    given = [f"{key} = {n.value:g}" for key, n in fresh.items() if n.method == GIVEN]
     if given:
         lines.append(f"assumed as given: {', '.join(given)}")
-    rest = sum(n.kind == "assumed" for n in numbers.values()) - len(given)
-    lines.append(f"{rest} other numbers are the base scenario's, marked as assumed in provenance.numbers.")
+    if kept := len(numbers) - len(fresh):
+        lines.append(f"{kept} other numbers are kept from earlier, each with its date in provenance.numbers.")
+    if rest := sum(n.kind == "assumed" for n in fresh.values()) - len(given):
+        lines.append(
+            f"{rest} other numbers are the base scenario's, marked as assumed in provenance.numbers."
+        )
     return [*lines, *found.notes]

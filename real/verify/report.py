@@ -9,6 +9,7 @@ import numpy as np
 from ... import __version__
 from ...envs.scenario import scenario_sha256
 from ...envs.schema import Scenario
+from ..calibrate.renewal import parts_of
 from .checks import Check
 from .compare import Comparison, Figure
 from .meter_windows import MeterFigure
@@ -50,7 +51,12 @@ def verdict(found: Verification) -> str:
         )
     if found.ok:
         return "The site file fits this run."
-    return f"Calibrate again: {', '.join(found.recalibrate)} no longer fit{'s' if len(found.recalibrate) == 1 else ''}."
+    keys = found.recalibrate
+    again = " ".join(f"--part {part}" for part in parts_of(keys))
+    return (
+        f"Calibrate again: {', '.join(keys)} no longer fit{'s' if len(keys) == 1 else ''}: "
+        f"carbonpilot calibrate --renew SITE.yaml {again} --images FRAMES --out SITE.yaml"
+    )
 
 
 def _latency_table(cells: list[Comparison], title: str) -> Any:
