@@ -86,7 +86,8 @@ class TritonLab(Lab):
 
 
 def kept(records: list[FrameRecord]) -> bool:
-    return all(not r.missed for r in records)
+    """Whether 95 % of the frames were in time, which is the objective of these sites."""
+    return sum(r.missed for r in records) <= 0.05 * len(records)
 
 
 def executed(records: list[FrameRecord]) -> set[str | None]:

@@ -47,7 +47,8 @@ def lab(tmp_path, tiny):
 
 
 def kept(records: list[FrameRecord]) -> bool:
-    return not any(r.missed for r in records)
+    """Whether 95 % of the frames were in time, which is the objective of these sites."""
+    return sum(r.missed for r in records) <= 0.05 * len(records)
 
 
 def test_a_server_that_is_killed_and_comes_back(lab):

