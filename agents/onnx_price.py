@@ -61,9 +61,13 @@ def _scores(graph: Any, column: Any, logits: str, record: PriceRecord, terms: Te
     steepness = add("Clip", column("steepness"), least, most)
     price = add("Mul", column("base"), add("Exp", steepness))
     warmth = add("Clip", column("warmth"), number("zero", 0.0), number("one", 1.0))
-    warm = add("Mul", warmth, number("warm_mg", n["warm_mg"]))
     throttled = add("Greater", column("throttled"), number("on", ON))
-    heat = add("Where", throttled, number("hot_mg", n["hot_mg"]), warm)
+
+    def heat_mg(what: str) -> str:
+        locals_mg = add("Mul", column(0), number(f"{what}_locals", n[f"{what}_locals"]))
+        return add("Add", locals_mg, number(f"{what}_mg", n[f"{what}_mg"]))
+
+    heat = add("Where", throttled, heat_mg("hot"), add("Mul", heat_mg("warm"), warmth))
     radio = add("Mul", column("radio"), column("grid"))
     worth = add("Mul", column("accuracy"), add("Exp", column("dearer")))
     odds = add("Exp", add("Neg", add("Clip", logits, least, most)))

@@ -43,12 +43,16 @@ _SITE = (
     "radio_mg_per_s",
     "tail_s",
     "hot_mg",
+    "hot_locals",
     "warm_mg",
+    "warm_locals",
     "warm_from",
     "warm_width",
     "unit_mg",
     *LEARNING,
 )
+# Numbers that older cards do not have.
+_LATER = {"hot_locals": 0.0, "warm_locals": 0.0}
 _POSITIVE = ("warm_width", "unit_mg", *LEARNING)
 _PLACEMENT = ("factor", "load_factor", "worth_mg")
 # Terms of the request, behind those of the placements.
@@ -80,7 +84,7 @@ def read_record(content: Any) -> PriceRecord:
     """
     if not isinstance(content, Mapping) or not isinstance(content.get("placements"), list):
         raise ValueError("the price must be a record with a list of 'placements'")
-    numbers = {key: value for key, value in content.items() if key != "placements"}
+    numbers = {**_LATER, **{key: value for key, value in content.items() if key != "placements"}}
     _check_numbers(numbers, _SITE, "price")
     for key in _POSITIVE:
         if numbers[key] <= 0:
@@ -205,8 +209,9 @@ def scores_mg(xp: Any, terms: Any, logits: Any, record: PriceRecord) -> tuple[An
     request = {name: terms[:, i - len(REQUEST), None] for i, name in enumerate(REQUEST)}
     steepness = xp.clip(request["steepness"], -STEEPEST, STEEPEST)
     price = request["base"] * xp.exp(steepness)
-    warm = n["warm_mg"] * xp.clip(request["warmth"], 0.0, 1.0)
-    heat = xp.where(request["throttled"] > ON, n["hot_mg"], warm)
+    local_mg = terms[:, :1]
+    warm = (n["warm_mg"] + n["warm_locals"] * local_mg) * xp.clip(request["warmth"], 0.0, 1.0)
+    heat = xp.where(request["throttled"] > ON, n["hot_mg"] + n["hot_locals"] * local_mg, warm)
     radio = request["radio"] * request["grid"]
     worth = request["accuracy"] * xp.exp(request["dearer"])
     risk = 1.0 / (1.0 + xp.exp(-xp.clip(logits, -STEEPEST, STEEPEST)))

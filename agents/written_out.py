@@ -17,6 +17,7 @@ import numpy as np
 from .risk_terms import ON, REQUEST, PriceRecord, loaded
 
 Function = Callable[[Any], Any]
+_NUMBERS = ("hot_mg", "hot_locals", "warm_mg", "warm_locals", "unit_mg", "price_share")
 
 
 def compiled(lines: list[str], names: Mapping[str, Any]) -> Function:
@@ -63,7 +64,7 @@ def price_lines(record: PriceRecord, give: str, with_logits: bool) -> list[str]:
         "else:",
         "    price = base * exp(steepness)",
         "    radio *= grid",
-        "    heat = hot_mg if throttled > on else warm_mg * share(warmth)",
+        f"    heat = {_heat('hot', record)} if throttled > on else {_heat('warm', record)} * share(warmth)",
         *(["    worth = accuracy * exp(dearer) if accuracy else 0.0"] if any_worth else []),
         f"    local = {scores[0]}",
         "    scale = 1.0 / (unit_mg + price_share * price)",
@@ -82,7 +83,7 @@ def price_names(record: PriceRecord) -> dict[str, Any]:
         "limit": numbers["logit_limit"],
         "lowest": -numbers["logit_limit"],
         "on": ON,
-        **{name: numbers[name] for name in ("hot_mg", "warm_mg", "unit_mg", "price_share")},
+        **{name: numbers[name] for name in _NUMBERS},
         **{f"worth{p}": place["worth_mg"] for p, place in enumerate(record.placements)},
     }
 
@@ -118,6 +119,11 @@ def _score(p: int, place: Mapping[str, Any], with_load: bool) -> str:
     added = "radio" if place["remote"] else "heat"
     worth = f" - worth * worth{p}" if place["worth_mg"] else ""
     return f"{carbon} + {added}{worth} + price / (1.0 + exp(-l{p}))"
+
+
+def _heat(what: str, record: PriceRecord) -> str:
+    """A price of the device's heat, in mg and in local requests' carbon; the latter only where there is any."""
+    return f"({what}_mg + {what}_locals * carbon0)" if record.numbers[f"{what}_locals"] else f"{what}_mg"
 
 
 def _share(value: float) -> float:

@@ -8,7 +8,7 @@ from risk_builder import simulated_observations
 
 from carbonpilot.agents.predictive import SloPredictiveBudget
 from carbonpilot.agents.predictive_view import PlacementView
-from carbonpilot.agents.risk.parameters import EVERY, PRICE, default_price
+from carbonpilot.agents.risk.parameters import EVERY, PRICE, complete_price, default_price, newer
 from carbonpilot.agents.risk.price import Price
 from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.observation import build_table
@@ -47,8 +47,9 @@ def changed(table, observation, **values):
 def test_the_formula_by_hand(scenario, table):
     p = default_price() | {
         "remote_carbon_factor": 1.2, "load_carbon_share": 0.5, "radio_share": 0.3, "heat_price_mg": 0.8,
-        "heat_reserve": 0.1, "heat_ramp": 0.2, "miss_price_mg": 2.0, "miss_price_locals": 3.0,
-        "budget_gain": 4.0, "budget_head_start": 0.1, "budget_end": 0.9, "shield_misses": 5.0,
+        "heat_price_locals": 1.4, "hot_price_locals": 0.4, "heat_reserve": 0.1, "heat_ramp": 0.2, "miss_price_mg": 2.0,
+        "miss_price_locals": 3.0, "budget_gain": 4.0, "budget_head_start": 0.1, "budget_end": 0.9,
+        "shield_misses": 5.0,
     }  # fmt: skip
     raw = {
         "device_carbon_g_per_kwh": 400, "radio_tail_s": 1.5, "device_heat": 0.65, "device_throttled": 0,
@@ -61,7 +62,7 @@ def test_the_formula_by_hand(scenario, table):
     miss = (2.0 + 3.0 * 0.5) * math.exp(4.0 * (0.4 - 0.1 - 0.8 * 0.25))
     tail_mg = 0.3 * (radio.tail_s - 1.5) * radio.tail_power_w * MG_PER_J_PER_G_PER_KWH * 400
     hot = scenario.device.throttling.hot_utilisation
-    heat_mg = 0.8 * (0.65 - (hot - 0.1)) / 0.2
+    heat_mg = (0.8 + 1.4 * 0.5) * (0.65 - (hot - 0.1)) / 0.2
     scores = Price(scenario, p).scores(observation, logits)
     names = [place.name for place in scenario.placements]
     assert scores[0] == pytest.approx(0.5 + heat_mg + miss / (1 + math.exp(3.0)), rel=1e-5)
@@ -72,6 +73,7 @@ def test_the_formula_by_hand(scenario, table):
 def test_it_is_the_rule_s_price_where_the_rule_remembers_nothing(scenario, observations):
     """With the rule's numbers, its logits and a fresh memory, both minimise the same (but heat and hysteresis)."""
     numbers = {"heat_price_mg": 0.0, "hot_price_mg": 0.0, "hysteresis_mg": 0.0}
+    assert {"heat_price_locals", "hot_price_locals"} <= {t.name for t in PRICE}
     rule = SloPredictiveBudget(scenario, numbers)
     rule.reset(len(observations))
     view = PlacementView(scenario).of(observations)
@@ -131,7 +133,7 @@ def test_misses_ahead_of_plan_make_a_miss_dearer_and_few_left_leave_only_risk(sc
 
 def test_a_hot_device_costs_more_up_to_throttling(scenario, table, observations):
     price = Price(
-        scenario, {"heat_price_mg": 1.0, "heat_reserve": 0.05, "heat_ramp": 0.1, "hot_price_mg": 0.3}
+        scenario, {"heat_price_mg": 1.0, "hot_price_mg": 0.3, "heat_reserve": 0.05, "heat_ramp": 0.1}
     )
     logits = logits_for(scenario, 1)[0]
     cold = changed(table, observations[0], device_throttled=0, slo_budget_spent=0)
@@ -142,6 +144,33 @@ def test_a_hot_device_costs_more_up_to_throttling(scenario, table, observations)
     throttled = price.scores(changed(table, cold, device_heat=0.2, device_throttled=1), logits)
     assert throttled[0] - local[0] == pytest.approx(0.3, abs=1e-5)
     assert (scores[0][1:] == scores[2][1:]).all()
+
+
+def test_heat_in_local_requests_is_cheap_where_the_grid_is_clean(scenario, table, observations):
+    """In mg it is the same everywhere; in the unit that is searched it follows the device's own carbon."""
+    logits, carbon = logits_for(scenario, 1)[0], f"{scenario.placements[0].name}_carbon_mg"
+    heat = {"heat_reserve": 0.05, "heat_ramp": 0.1, "heat_price_locals": 3.0, "hot_price_locals": 0.5}
+    cold = changed(table, observations[0], device_throttled=0, slo_budget_spent=0, device_heat=0.2)
+    for unit_mg in (0.4, 0.1):
+        here = changed(table, cold, **{carbon: unit_mg})
+        price = Price(scenario, heat)
+        local = float(price.scores(here, logits)[0])
+        assert price.scores(changed(table, here, device_heat=0.9), logits)[0] - local == pytest.approx(
+            3.0 * unit_mg, abs=1e-5
+        )
+        assert price.scores(changed(table, here, device_throttled=1), logits)[0] - local == pytest.approx(
+            0.5 * unit_mg, abs=1e-5
+        )
+
+
+def test_a_price_made_before_has_heat_in_mg_only():
+    older = complete_price({"heat_price_mg": 0.9, "hot_price_mg": 0.1})
+    assert (older["heat_price_locals"], older["hot_price_locals"]) == (0.0, 0.0)
+    started = complete_price(newer(older))
+    assert started["heat_price_mg"] == 0.0
+    assert complete_price(None) == default_price()
+    assert default_price()["heat_price_mg"] == 0.0 < default_price()["heat_price_locals"]
+    assert not {"heat_price_mg", "hot_price_mg"} & {t.name for t in PRICE}
 
 
 def test_nan_goes_through(scenario, observations):

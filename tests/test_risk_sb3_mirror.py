@@ -29,6 +29,13 @@ PRICES = (
     {},
     {"accuracy_price_mg": 0.7, "miss_price_span": 50, "carbon_share_at_zero": 0.1, "shield_misses": 3},
     {"budget_gain": 20, "miss_price_mg": 90, "heat_ramp": 0.02, "hot_price_mg": 2, "radio_share": 1},
+    {
+        "heat_price_mg": 0.7,
+        "hot_price_mg": 0.2,
+        "heat_price_locals": 4,
+        "hot_price_locals": 3,
+        "heat_reserve": 0.3,
+    },
 )
 
 

@@ -15,10 +15,16 @@ from ..tunable import Tunable, check_parameters
 # Of the rule's numbers those that need no memory; spreads belong to its own prediction, which the head replaces.
 _MEMORY = ("hysteresis_mg",)
 _OF_PREDICTION = ("spread", "local_spread")
-_KEPT = tuple(t for t in (*CARBON, *BUDGET) if t.name not in (*_MEMORY, *_OF_PREDICTION))
+# Heat priced in mg of carbon, as the rules do, costs the same on a clean grid as on a dirty one, and so drives a clean
+# device to dirtier servers. Prices that were made before there was the other unit hold it; it is not searched.
+_OLDER = ("heat_price_mg", "hot_price_mg")
+_NEWER = ("heat_price_locals", "hot_price_locals")
+_KEPT = tuple(t for t in (*CARBON, *BUDGET) if t.name not in (*_MEMORY, *_OF_PREDICTION, *_OLDER))
 
 PRICE: tuple[Tunable, ...] = (
-    *with_defaults(_KEPT, heat_price_mg=0.5),
+    *_KEPT,
+    Tunable("heat_price_locals", 0, 10, 2.5, meaning="for local at the throttling point, in its own carbon"),
+    Tunable("hot_price_locals", 0, 5, 0.1, meaning="for local while throttled, in its own carbon"),
     Tunable(
         "heat_ramp",
         0.02,
@@ -59,7 +65,8 @@ DIAL: tuple[Tunable, ...] = (
         meaning="what a mg of carbon counts at wish_carbon 0, share of that at 1",
     ),
 )
-EVERY = (*PRICE, *DIAL)
+OLDER = with_defaults(tuple(t for t in CARBON if t.name in _OLDER), heat_price_mg=0, hot_price_mg=0)
+EVERY = (*PRICE, *DIAL, *OLDER)
 
 
 def default_price() -> dict[str, float]:
@@ -75,7 +82,15 @@ def complete_price(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     given = dict(parameters or {})
     check_parameters("price", EVERY, given)
-    return {**default_price(), **given}
+    older = dict.fromkeys(_NEWER, 0.0) if any(name in given for name in _OLDER) else {}
+    return {**default_price(), **older, **given}
+
+
+def newer(parameters: Mapping[str, float]) -> dict[str, float]:
+    """A price to start a search from, without heat where that is in the older unit."""
+    older = any(parameters.get(name) for name in _OLDER)
+    left_out = (*_OLDER, *_NEWER) if older else _OLDER
+    return {key: value for key, value in parameters.items() if key not in left_out}
 
 
 def without_caution(parameters: Mapping[str, float]) -> tuple[dict[str, float], tuple[float, float]]:

@@ -123,7 +123,8 @@ class Price:
         price_mg = (c.miss_mg + c.miss_locals * v[9] + c.late_mg * wish_accuracy) * math.exp(steepness)
         worth = wish_accuracy * math.exp(dearer)
         radio_mg = c.radio_mg_per_s * grid * (c.tail_s - tail_s)
-        heat_mg = c.hot_mg if throttled > 0.0 else c.warm_mg * _share((heat - c.warm_from) / c.warm_width)
+        warm_mg = (c.warm_mg + c.warm_locals * v[9]) * _share((heat - c.warm_from) / c.warm_width)
+        heat_mg = c.hot_mg + c.hot_locals * v[9] if throttled > 0.0 else warm_mg
         scores = []
         for odd, (carbon_at, load_at, factor, load_factor, remote, worth_mg) in zip(
             odds, c.placements, strict=True
@@ -148,7 +149,7 @@ class Price:
         score = carbon * np.where(remote, p["remote_carbon_factor"], np.float32(1))
         score *= 1 + np.where(remote, p["load_carbon_share"], np.float32(0)) * load
         radio_mg = p["radio_share"] * self._tail_mg_per_s * grid * (self._tail_s - tail_s)
-        score += np.where(remote, radio_mg, self._heat_mg(heat, throttled))
+        score += np.where(remote, radio_mg, self._heat_mg(heat, throttled, carbon[0]))
         dearer = -np.log(p["carbon_share_at_zero"]) * (1 - wishes[0])  # what is not carbon, as less counts
         worth_mg = p["accuracy_price_mg"] * wishes[2]
         score -= worth_mg * np.exp(dearer) * self._more_miou[:, None]
@@ -157,13 +158,14 @@ class Price:
         score += miss_mg * self._steepness(spent, progress, dial) * _sigmoid(logits.T)
         return np.ascontiguousarray(np.where(self.shielded(observations), logits.T, score).T)
 
-    def _heat_mg(self, heat: Floats, throttled: Floats) -> Floats:
+    def _heat_mg(self, heat: Floats, throttled: Floats, local_mg: Floats) -> Floats:
         """Price of the device's heat (B,), mg: rising before the throttling point, another one while throttled."""
         if self._hot is None:
             return np.zeros_like(heat)
         p = self._p
         nearness = np.clip((heat - (self._hot - p["heat_reserve"])) / p["heat_ramp"], 0, 1)
-        return np.where(throttled > 0, p["hot_price_mg"], p["heat_price_mg"] * nearness)
+        warm_mg = (p["heat_price_mg"] + p["heat_price_locals"] * local_mg) * nearness
+        return np.where(throttled > 0, p["hot_price_mg"] + p["hot_price_locals"] * local_mg, warm_mg)
 
     def _steepness(self, spent: Floats, progress: Floats, dial: Floats) -> Floats:
         """Factor on the price of a miss (B,): how far misses are ahead of plan, and what the wishes make of it.
@@ -214,7 +216,9 @@ class Price:
             radio_mg_per_s=p["radio_share"] * float(self._tail_mg_per_s),
             tail_s=float(self._tail_s),
             hot_mg=0.0 if cold else p["hot_price_mg"],
+            hot_locals=0.0 if cold else p["hot_price_locals"],
             warm_mg=0.0 if cold else p["heat_price_mg"],
+            warm_locals=0.0 if cold else p["heat_price_locals"],
             warm_from=0.0 if self._hot is None else float(self._hot) - p["heat_reserve"],
             warm_width=p["heat_ramp"],
             placements=placements,
@@ -241,7 +245,9 @@ class Constants(NamedTuple):
     radio_mg_per_s: float
     tail_s: float
     hot_mg: float
+    hot_locals: float
     warm_mg: float
+    warm_locals: float
     warm_from: float
     warm_width: float
     placements: tuple[tuple[int, int, float, float, bool, float], ...]

@@ -35,7 +35,7 @@ from .calibration import correction, curves
 from .collect import Collector, Samples, joined
 from .fit import Fit, cautious, fit_head, logits_of, rescaled
 from .folder import Arrays, Risk, read_risk_for, write_risk
-from .parameters import CAUTION, PRICE, default_price, without_caution
+from .parameters import CAUTION, PRICE, default_price, newer, without_caution
 from .policy import LearnedRiskMaker
 from .settings import RiskSettings, load_risk_settings
 from .stages import SpreadPrices, Stage, calibration_line
@@ -153,7 +153,7 @@ class RiskTraining:
         started = time.perf_counter()
         self._rule_stage(tuned_parameters(self.scenario)[RULE])
         slope, shift = given.card.caution["slope"], given.card.caution["shift"]
-        price = given.card.price | dict(zip((t.name for t in CAUTION), (slope, shift), strict=True))
+        price = newer(given.card.price) | dict(zip((t.name for t in CAUTION), (slope, shift), strict=True))
         arrays, card = self._priced(cautious(given.arrays, 1 / slope, -shift / slope), price, started, None)
         made = {"scenario": given.card.scenario, "files": given.card.files, "training": given.card.training}
         card["training"]["head"] = made
