@@ -3,9 +3,11 @@
 Prediction, telemetry and probing can give a policy that decides request by request no more than that: the true outcome
 of each placement in this moment. So this plays the price of the site's shipped risk head with certainty in place of the
 head's probabilities, beside the tuned rule and hindsight, on training tapes, with and without shifts of the world. What
-is left to hindsight is the future.
+is left to hindsight is the future. The price was searched for probabilities, so multiples of its price of a miss are
+played too: with certainty a miss is a purchase and no accident.
 
     .venv/bin/python benchmarks/known_outcomes.py metro --shift busy --shift slow-device
+    .venv/bin/python benchmarks/known_outcomes.py metro --miss-price 0.1 --miss-price 0.3 --miss-price 1
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carbonpilot.agents.policy_registry import contestants
+from carbonpilot.agents.risk.parameters import PRICE
 from carbonpilot.agents.risk.policy import shipped
 from carbonpilot.agents.risk.price import Price
 from carbonpilot.agents.rollout import run_policy
@@ -26,6 +29,7 @@ from carbonpilot.envs.simulator import Simulator
 
 HINDSIGHT, RULE = "oracle-budget", "slo-predictive-budget"
 CERTAIN = 12.0  # log-odds
+MISS = ("miss_price_mg", "miss_price_locals")
 Played = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # misses and mg a request by episode (B,)
 
 
@@ -35,6 +39,7 @@ def main() -> None:
     parser.add_argument("--shift", action="append", choices=[c.name for c in CASES], help="repeatable")
     parser.add_argument("--episodes", type=int, default=150)
     parser.add_argument("--seed", type=int, default=79)
+    parser.add_argument("--miss-price", type=float, action="append", help="times the head's own; repeatable")
     options = parser.parse_args()
     site = load_scenario(options.scenario)
     seeds = np.random.default_rng(options.seed).integers(0, 2**62, options.episodes)
@@ -45,7 +50,8 @@ def main() -> None:
     for name in (UNCHANGED, *(options.shift or ())):
         shifted = cases[name].of(site)
         rows = {e.name: by_rule(e.policy, shifted, seeds) for e in contestants([HINDSIGHT, RULE], site)}
-        rows["known outcomes"] = by_known(shifted, price, seeds)
+        for times in options.miss_price or [1.0]:
+            rows[f"known outcomes x {times:g}"] = by_known(shifted, multiplied(price, times), seeds)
         feasible = rows[HINDSIGHT][0] <= allowed
         for policy, (missed, carbon_mg) in rows.items():
             met = missed <= allowed
@@ -53,6 +59,13 @@ def main() -> None:
                 f"{name:14} {policy:22} {carbon_mg.mean():7.4f} {met.mean():8.1%} {met[feasible].mean():21.1%} "
                 f"{missed.mean() / site.episode.requests:7.2%}"
             )
+
+
+def multiplied(price: dict[str, float], times: float) -> dict[str, float]:
+    """The price with misses at a multiple, no farther than the range of its numbers."""
+    limits = {t.name: (t.low, t.high) for t in PRICE}
+    changed = {name: float(np.clip(times * price[name], *limits[name])) for name in MISS}
+    return {**price, **changed}
 
 
 def by_rule(policy, site: Scenario, seeds: npt.NDArray[np.int64]) -> Played:

@@ -27,7 +27,10 @@ from carbonpilot.real.probes.echo import EchoServer
 from carbonpilot.real.site_file import FrameSize, load_site
 
 BASE = Path(__file__).resolve().parent.parent / "configs" / "testbed" / "base.yaml"
-TINY = Effort(8, 5, 300_000, 2.0, 10, 600, 12, 3, 2, 0.0, 0.5, 0.5, 5, 0)
+TINY = Effort(
+    probes=8, paired=5, upload_bytes=300_000, upload_s=2.0, losses=10, segments=600, calls=12, alone=3,
+    bursts=2, heat_s=0.0, idle_s=0.5, active_s=0.5, images=5, runtime=0,
+)  # fmt: skip
 
 
 def deployment_text(grpc: str = "127.0.0.1:1", echo: int = 1, **changes) -> str:

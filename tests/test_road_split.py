@@ -32,7 +32,10 @@ from carbonpilot.real.site_file import FrameSize, load_site
 from carbonpilot.real.verify.verification import verify_log
 
 BASE = Path(__file__).resolve().parent.parent / "configs" / "testbed" / "base.yaml"
-EFFORT = Effort(15, 6, 300_000, 2.0, 10, 600, 25, 5, 3, 0.0, 0.5, 0.5, 5, 10, at_work=15)
+EFFORT = Effort(
+    probes=15, paired=6, upload_bytes=300_000, upload_s=2.0, losses=10, segments=600, calls=25, alone=5,
+    bursts=3, heat_s=0.0, idle_s=0.5, active_s=0.5, images=5, runtime=10, at_work=15,
+)  # fmt: skip
 FRAMES, RATE = 100, 8.0
 NAMES = ("local-b0", "edge-b0", "edge-cut")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Effort:
     """Counts and times.
 
@@ -43,5 +43,37 @@ class Effort:
 
 
 # 150 lost segments leave a standard error of 8 % of the share of lost segments (1 / sqrt(n)), 40 left 16 %.
-FULL = Effort(150, 60, 2_000_000, 25.0, 150, 20_000, 150, 30, 12, 60.0, 20.0, 20.0, 100, 60, 100)
-QUICK = Effort(60, 25, 1_000_000, 5.0, 25, 6_000, 40, 10, 4, 0.0, 5.0, 5.0, 30, 20, 20)
+FULL = Effort(
+    probes=150,
+    paired=60,
+    upload_bytes=2_000_000,
+    upload_s=25.0,
+    losses=150,
+    segments=20_000,
+    calls=150,
+    alone=30,
+    bursts=12,
+    heat_s=60.0,
+    idle_s=20.0,
+    active_s=20.0,
+    images=100,
+    runtime=60,
+    at_work=100,
+)
+QUICK = Effort(
+    probes=60,
+    paired=25,
+    upload_bytes=1_000_000,
+    upload_s=5.0,
+    losses=25,
+    segments=6_000,
+    calls=40,
+    alone=10,
+    bursts=4,
+    heat_s=0.0,
+    idle_s=5.0,
+    active_s=5.0,
+    images=30,
+    runtime=20,
+    at_work=20,
+)
