@@ -31,7 +31,7 @@ from carbonpilot.envs.scenario import load_scenario, scenario_sha256, shipped_sc
 from carbonpilot.real.observer import Doubts
 from carbonpilot.real.shield import Shield
 
-SHIPPED = ("metro", "khan-mixed")
+SHIPPED = ("metro", "metro-wide", "khan-mixed")
 LARGEST_BYTES = 300_000
 OBSERVATIONS = 2000
 HERE = "made-here"
@@ -40,6 +40,24 @@ FOLDERS = sorted(path.parent.name for path in shipped.SHIPPED.glob(f"*/{CARD_FIL
 
 def test_what_must_be_there_is_there():
     assert set(SHIPPED) <= set(FOLDERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "simulated", "device"),
+    [
+        ("metro", "metro", "metro-wide"),  # the site itself; a calibrated one has other numbers
+        ("metro-mild", "metro", "metro-wide"),
+        ("metro-wide", "metro-wide", "metro-wide"),
+        ("metro-heldout", "metro-wide", "metro-wide"),  # what metro's agent has met is held out there
+        ("khan-mixed", "khan-mixed", "khan-mixed"),
+    ],
+)
+def test_which_bundle_decides_where(name, simulated, device):
+    scenario = load_scenario(name)
+    for on_device, expected in ((False, simulated), (True, device)):
+        found = shipped.shipped_bundle(scenario, build_table(scenario), on_device)
+        assert found.name == expected
+    assert learned_risk.shipped_folder(scenario).name == simulated
 
 
 @pytest.fixture(scope="module", params=[*FOLDERS, HERE])

@@ -85,7 +85,7 @@ def open_policy(
         _check_there(policy.name, scenario)
         return policy, policy.name, ""
     shipped = bundle == Path(PRETRAINED)
-    folder = shipped_bundle(scenario, table) if shipped else bundle
+    folder = shipped_bundle(scenario, table, on_device=True) if shipped else bundle
     frozen: Any = FrozenPolicy.load(folder)
     check_compatible(frozen.card, scenario, table)
     if shipped:
