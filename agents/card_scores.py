@@ -63,7 +63,7 @@ def write_scores(result: BenchmarkResult, folders: Sequence[Path]) -> list[Path]
     written = []
     for folder in folders:
         # A bundle goes by its folder's name, or by its whole path where two have the same; the shipped one by its own.
-        own = [shipped.NAME] if folder.absolute().parent == shipped.SHIPPED else []
+        own = [shipped.NAME] if folder.absolute() == shipped.shipped_folder(result.scenario) else []
         name = next((n for n in (*own, str(folder), folder.absolute().name) if n in names), None)
         if name is None:  # excluded from the benchmark: it has no scores
             continue

@@ -153,6 +153,22 @@ def test_its_scores_go_into_its_card_by_name(agents, tmp_path, monkeypatch, shor
     assert low <= scores["carbon_mg_per_request"]["mean"] <= high
 
 
+def test_a_shipped_bundle_that_plays_elsewhere_gets_its_own_scores(agents, tmp_path, monkeypatch, shortened):
+    """Not those of `pretrained`, which is another one there."""
+    monkeypatch.setattr(learned_risk, "SHIPPED", tmp_path / "none")
+    shutil.copytree(agents, tmp_path / "pretrained")
+    _, scenario = shortened()
+    wide = tmp_path / "pretrained" / "metro-wide"
+    export_risk(make_risk(tmp_path / "head", scenario, seed=9), wide, scenario)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "pretrained")
+    result = benchmark(scenario, [str(wide)], episodes=2, seed=5)
+    assert write_scores(result, bundles([str(wide)], scenario)) == [wide / CARD_FILE]
+    written = read_card(wide)["scores"]["metro"]["carbon_mg_per_request"]["mean"]
+    rows = {row.name: row.metrics["carbon_mg_per_request"].mean() for row in result.results}
+    assert written == pytest.approx(rows["metro-wide"])
+    assert abs(rows["pretrained"] - written) > 1e-3
+
+
 @pytest.fixture
 def device(tiny, tmp_path, monkeypatch):
     """The site of a device, and a shipped agent that was trained before the site was calibrated."""
