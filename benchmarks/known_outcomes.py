@@ -2,9 +2,12 @@
 
 Prediction, telemetry and probing can give a policy that decides request by request no more than that: the true outcome
 of each placement in this moment. So this plays the price of the site's shipped risk head with certainty in place of the
-head's probabilities, beside the tuned rule and hindsight, on training tapes, with and without shifts of the world. What
-is left to hindsight is the future. The price was searched for probabilities, so multiples of its price of a miss are
-played too: with certainty a miss is a purchase and no accident.
+head's probabilities, beside the tuned rule and hindsight, on training tapes, with and without shifts of the world. The
+price was searched for probabilities, so multiples of its price of a miss can be played too: with certainty a miss is a
+purchase and no accident.
+
+The last row knows the carbon of each placement as well, as hindsight does. In whose batch a request will ride is luck
+that nothing observable tells of (`predictable_carbon.py`).
 
     .venv/bin/python benchmarks/known_outcomes.py metro --shift busy --shift slow-device
     .venv/bin/python benchmarks/known_outcomes.py metro --miss-price 0.1 --miss-price 0.3 --miss-price 1
@@ -23,9 +26,11 @@ from carbonpilot.agents.risk.policy import shipped
 from carbonpilot.agents.risk.price import Price
 from carbonpilot.agents.rollout import run_policy
 from carbonpilot.agents.shift_cases import CASES, UNCHANGED
+from carbonpilot.envs.observation import build_table
 from carbonpilot.envs.scenario import load_scenario
-from carbonpilot.envs.schema import Scenario
+from carbonpilot.envs.schema import LOCAL, Scenario
 from carbonpilot.envs.simulator import Simulator
+from carbonpilot.envs.units import MG_PER_J_PER_G_PER_KWH
 
 HINDSIGHT, RULE = "oracle-budget", "slo-predictive-budget"
 CERTAIN = 12.0  # log-odds
@@ -51,7 +56,8 @@ def main() -> None:
         shifted = cases[name].of(site)
         rows = {e.name: by_rule(e.policy, shifted, seeds) for e in contestants([HINDSIGHT, RULE], site)}
         for times in options.miss_price or [1.0]:
-            rows[f"known outcomes x {times:g}"] = by_known(shifted, multiplied(price, times), seeds)
+            rows[f"known misses x {times:g}"] = by_known(shifted, multiplied(price, times), seeds)
+        rows["known misses, carbon"] = by_known(shifted, price, seeds, carbon=True)
         feasible = rows[HINDSIGHT][0] <= allowed
         for policy, (missed, carbon_mg) in rows.items():
             met = missed <= allowed
@@ -73,14 +79,19 @@ def by_rule(policy, site: Scenario, seeds: npt.NDArray[np.int64]) -> Played:
     return record.missed.sum(axis=0).astype(float), record.carbon_mg.mean(axis=0)
 
 
-def by_known(site: Scenario, price: dict[str, float], seeds: npt.NDArray[np.int64]) -> Played:
+def by_known(
+    site: Scenario, price: dict[str, float], seeds: npt.NDArray[np.int64], carbon: bool = False
+) -> Played:
     """Each request at the lowest price, with what the simulator says of every placement."""
     simulator, prices = Simulator(site, len(seeds), part="training"), Price(site, price)
+    knowledge = CarbonKnowledge(site, price)
     observation, requests = simulator.reset(seeds), 0
     missed, carbon_mg, running = np.zeros(len(seeds)), np.zeros(len(seeds)), np.ones(len(seeds), bool)
     while running.any():
-        late = np.stack([outcome.missed for outcome in simulator.preview()], axis=1)
-        scores = prices.scores(observation, np.where(late, CERTAIN, -CERTAIN).astype(np.float32))
+        outcomes = simulator.preview()
+        late = np.stack([outcome.missed for outcome in outcomes], axis=1)
+        seen = knowledge.put_into(observation, outcomes) if carbon else observation
+        scores = prices.scores(seen, np.where(late, CERTAIN, -CERTAIN).astype(np.float32))
         result = simulator.step(np.where(simulator.masks(), scores, np.inf).argmin(axis=1))
         missed += result.outcome.missed * running
         carbon_mg += np.asarray(result.outcome.carbon_mg) * running
@@ -88,6 +99,46 @@ def by_known(site: Scenario, price: dict[str, float], seeds: npt.NDArray[np.int6
         observation, running = result.observation, running & ~result.truncated
     simulator.close()
     return missed, carbon_mg / requests
+
+
+class CarbonKnowledge:
+    """Puts each placement's true carbon where an observation has the believed one."""
+
+    def __init__(self, site: Scenario, price: dict[str, float]) -> None:
+        """Find the columns; ``price`` corrects beliefs, which the truth does not need."""
+        table, places = build_table(site), site.placements
+        self._at = {
+            name: (table.index[name], table.features[table.index[name]].scale) for name in table.names
+        }
+        self._names = [f"{p.name}_carbon_mg" for p in places]
+        self._loads = [f"{p.node}_load" if f"{p.node}_load" in self._at else None for p in places]
+        self._remote = np.array([p.node != LOCAL for p in places])
+        self._radio, self._price = site.device.radio, price
+
+    def put_into(self, observation: npt.NDArray[np.float32], outcomes) -> npt.NDArray[np.float32]:
+        """A copy of observations (B, F) that the price corrects to the truth, but for the radio's tail, its own."""
+        seen, tail_mg = observation.copy(), self._tail_mg(observation)
+        for i, outcome in enumerate(outcomes):
+            column, scale = self._at[self._names[i]]
+            true_mg = np.asarray(outcome.carbon_mg)
+            if self._remote[i]:
+                load = 0.0 if self._loads[i] is None else self._value(observation, self._loads[i])
+                share = 1 + self._price["load_carbon_share"] * load
+                true_mg = (true_mg - tail_mg) / (self._price["remote_carbon_factor"] * share)
+            seen[:, column] = true_mg / scale
+        return seen
+
+    def _tail_mg(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Carbon of the radio's tail that an offload adds now (B,), mg; it is in an offload's own carbon."""
+        if self._radio is None:
+            return np.zeros(len(observation))
+        added_s = self._radio.tail_s - self._value(observation, "radio_tail_s")
+        grid = self._value(observation, "device_carbon_g_per_kwh")
+        return added_s * self._radio.tail_power_w * MG_PER_J_PER_G_PER_KWH * grid
+
+    def _value(self, observation: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float64]:
+        column, scale = self._at[name]
+        return observation[:, column] * scale
 
 
 if __name__ == "__main__":
