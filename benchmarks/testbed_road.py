@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from carbonpilot.real.testbed.bed import Testbed
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "testbed"
@@ -42,6 +44,25 @@ def calibrated_site(bed: Testbed, out: Path, quick: bool) -> Path:
     on_device(
         bed, "calibrate", "--base", str(BASE), "--deployment", str(out / "deployment.yaml"), "--images",
         "synthetic:100", "--condition", "lan", "--out", str(site), *(["--quick"] if quick else []),
+    )  # fmt: skip
+    return site
+
+
+def metro_site(bed: Testbed, out: Path, quick: bool) -> Path:
+    """Calibrate the site of the shipped agents: three nodes, here all on the one server; its model lies in ``out``.
+
+    As many frames a second as this device can just bear, and at least as many as the agents have met.
+    """
+    site, deployment = out / "site.yaml", out / "deployment.yaml"
+    content = yaml.safe_load((CONFIGS / "deployment.yaml").read_text())
+    content["servers"] = dict.fromkeys(("edge", "north", "south"), content["servers"]["edge"])
+    content["remote"] |= dict.fromkeys(("north-b0", "south-b0"), content["remote"]["edge-b0"])
+    content["feeds"]["zones"] |= {"north": "SWE", "south": "ESP"}
+    deployment.write_text(yaml.safe_dump(content))
+    on_device(
+        bed, "calibrate", "--base", "metro", "--deployment", str(deployment), "--images", "synthetic:100",
+        "--assume", "arrivals={kind: periodic, low_per_s: 6, high_per_s: 6.5, jitter_fraction: 0.12}",
+        "--out", str(site), *(["--quick"] if quick else []),
     )  # fmt: skip
     return site
 

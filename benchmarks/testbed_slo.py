@@ -9,7 +9,11 @@ something else to do gives figures that belong to nobody, so the load and the li
 
     .venv/bin/python benchmarks/testbed_slo.py --out runs/testbed-slo
     .venv/bin/python benchmarks/testbed_slo.py --site site.yaml --bundle bundle --runs 20
+    .venv/bin/python benchmarks/testbed_slo.py --shipped --runs 3
     .venv/bin/python benchmarks/testbed_slo.py --quick
+
+With ``--shipped`` the site is `metro`, calibrated here with its three nodes on the one server, and the bundle is the
+one that `run --bundle pretrained` takes, unchanged.
 """
 
 from __future__ import annotations
@@ -24,11 +28,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from testbed_road import BASE, CARBONPILOT, calibrated_site, export_model, trained_bundle
+from testbed_road import BASE, CARBONPILOT, calibrated_site, export_model, metro_site, trained_bundle
 
 from carbonpilot import __version__
+from carbonpilot.agents.shipped import shipped_bundle
 from carbonpilot.agents.statistics import Estimate, wilson
 from carbonpilot.envs.files import write_json
+from carbonpilot.envs.observation import build_table
 from carbonpilot.envs.scenario import load_scenario, scenario_sha256
 from carbonpilot.envs.schema import Periodic, SwitchedLink
 from carbonpilot.oracle.solvers import solve_budget_coupled
@@ -71,6 +77,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--site", type=Path, help="calibrated on this test bed; default: calibrate now")
     parser.add_argument("--bundle", type=Path, help="trained on that site; default: train now")
+    parser.add_argument(
+        "--shipped", action="store_true", help="metro, and the bundle that is shipped for devices"
+    )
     parser.add_argument("--algo", default="dqn", help="of the training")
     parser.add_argument("--steps", type=int, default=300_000, help="of the training")
     parser.add_argument("--runs", type=int, default=20)
@@ -91,6 +100,11 @@ def parse() -> argparse.Namespace:
 
 def made_or_given(bed: Testbed, out: Path, options: argparse.Namespace) -> tuple[Path, Path]:
     """Site file and bundle."""
+    if options.shipped:
+        export_model(out)
+        path = metro_site(bed, out, options.quick)
+        scenario = load_site(path).scenario
+        return path, shipped_bundle(scenario, build_table(scenario), on_device=True)
     if options.site is None:
         export_model(out)
         site = calibrated_site(bed, out, options.quick)
