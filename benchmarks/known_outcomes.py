@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carbonpilot.agents.policy_registry import contestants
+from carbonpilot.agents.predictive_view import PlacementView, View
 from carbonpilot.agents.risk.parameters import PRICE
 from carbonpilot.agents.risk.policy import shipped
 from carbonpilot.agents.risk.price import Price
@@ -106,39 +107,30 @@ class CarbonKnowledge:
 
     def __init__(self, site: Scenario, price: dict[str, float]) -> None:
         """Find the columns; ``price`` corrects beliefs, which the truth does not need."""
-        table, places = build_table(site), site.placements
-        self._at = {
-            name: (table.index[name], table.features[table.index[name]].scale) for name in table.names
-        }
-        self._names = [f"{p.name}_carbon_mg" for p in places]
-        self._loads = [f"{p.node}_load" if f"{p.node}_load" in self._at else None for p in places]
-        self._remote = np.array([p.node != LOCAL for p in places])
-        self._radio, self._price = site.device.radio, price
+        table, self._site = build_table(site), site
+        columns = [table.index[f"{p.name}_carbon_mg"] for p in site.placements]
+        self._columns = [(column, table.features[column].scale) for column in columns]
+        self._view, self._price = PlacementView(site), price
 
     def put_into(self, observation: npt.NDArray[np.float32], outcomes) -> npt.NDArray[np.float32]:
         """A copy of observations (B, F) that the price corrects to the truth, but for the radio's tail, its own."""
-        seen, tail_mg = observation.copy(), self._tail_mg(observation)
-        for i, outcome in enumerate(outcomes):
-            column, scale = self._at[self._names[i]]
+        seen, view = observation.copy(), self._view.of(observation)
+        tail_mg = self._tail_mg(view)
+        for i, ((column, scale), outcome) in enumerate(zip(self._columns, outcomes, strict=True)):
             true_mg = np.asarray(outcome.carbon_mg)
-            if self._remote[i]:
-                load = 0.0 if self._loads[i] is None else self._value(observation, self._loads[i])
-                share = 1 + self._price["load_carbon_share"] * load
+            if self._site.placements[i].node != LOCAL:
+                share = 1 + self._price["load_carbon_share"] * view.load[i]
                 true_mg = (true_mg - tail_mg) / (self._price["remote_carbon_factor"] * share)
             seen[:, column] = true_mg / scale
         return seen
 
-    def _tail_mg(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def _tail_mg(self, view: View) -> npt.NDArray[np.floating]:
         """Carbon of the radio's tail that an offload adds now (B,), mg; it is in an offload's own carbon."""
-        if self._radio is None:
-            return np.zeros(len(observation))
-        added_s = self._radio.tail_s - self._value(observation, "radio_tail_s")
-        grid = self._value(observation, "device_carbon_g_per_kwh")
-        return added_s * self._radio.tail_power_w * MG_PER_J_PER_G_PER_KWH * grid
-
-    def _value(self, observation: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float64]:
-        column, scale = self._at[name]
-        return observation[:, column] * scale
+        radio = self._site.device.radio
+        if radio is None:
+            return np.zeros_like(view.radio_tail_s)
+        mg_per_s = radio.tail_power_w * MG_PER_J_PER_G_PER_KWH * view.device_carbon_g_per_kwh
+        return (radio.tail_s - view.radio_tail_s) * mg_per_s
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from carbonpilot.agents.predictive_view import PlacementView
 from carbonpilot.agents.rule_parameters import make_rule, tuned_parameters
-from carbonpilot.envs.observation import build_table
 from carbonpilot.envs.scenario import load_scenario
 from carbonpilot.envs.schema import LOCAL, Scenario
 from carbonpilot.envs.simulator import Simulator
@@ -73,19 +73,13 @@ def by_line(
     site: Scenario, observed: F32, true_mg: F32, place: int, fitted: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
     """Least squares through belief, belief times load, and the carbon of the radio's tail (n,)."""
-    table, p = build_table(site), site.placements[place]
-
-    def value(name: str) -> npt.NDArray[np.float64]:
-        if name not in table.index:
-            return np.zeros(len(observed))
-        return observed[:, table.index[name]] * np.float64(table.features[table.index[name]].scale)
-
-    believed = value(f"{p.name}_carbon_mg")
+    radio, view = site.device.radio, PlacementView(site).of(observed)
+    believed = view.carbon_mg[place]
     terms = [believed]
-    if p.node != LOCAL:
-        left_s = (site.device.radio.tail_s if site.device.radio else 0.0) - value("radio_tail_s")
-        terms += [believed * value(f"{p.node}_load"), left_s * value("device_carbon_g_per_kwh")]
-    matrix = np.stack(terms, axis=1)
+    if site.placements[place].node != LOCAL:
+        left_s = (radio.tail_s if radio else 0.0) - view.radio_tail_s
+        terms += [believed * view.load[place], left_s * view.device_carbon_g_per_kwh]
+    matrix = np.stack(terms, axis=1).astype(np.float64)
     weights, *_ = np.linalg.lstsq(matrix[fitted], true_mg[fitted], rcond=None)
     return matrix @ weights
 

@@ -51,7 +51,7 @@ def calibrated_site(bed: Testbed, out: Path, quick: bool) -> Path:
 def metro_site(bed: Testbed, out: Path, quick: bool) -> Path:
     """Calibrate the site of the shipped agents: three nodes, here all on the one server; its model lies in ``out``.
 
-    As many frames a second as this device can just bear, and at least as many as the agents have met.
+    6 to 6.5 frames a second: the least that the shipped agents have met, and more than a slow device bears alone.
     """
     site, deployment = out / "site.yaml", out / "deployment.yaml"
     content = yaml.safe_load((CONFIGS / "deployment.yaml").read_text())
