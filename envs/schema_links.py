@@ -82,6 +82,8 @@ class Transfer(Strict):
 
     model: Literal["tcp", "empirical"]
     congestion_control: Literal["bbr", "cubic"] | None = None
+    # The link's jitter as a share of its round-trip time, where that is known (tcp only); the nearest table is used.
+    jitter_share: NonNegative | None = None
     jitter: Literal["normal", "empirical"]
     # Quantiles of the standardised jitter, evenly spaced from 0 to 1 (empirical only).
     jitter_quantiles: list[float] | None = None
@@ -90,6 +92,8 @@ class Transfer(Strict):
     def _complete(self) -> Transfer:
         if (self.model == "tcp") != (self.congestion_control is not None):
             raise ValueError("congestion_control is needed with model tcp and meaningless with empirical")
+        if self.model != "tcp" and self.jitter_share is not None:
+            raise ValueError("jitter_share is for model tcp and meaningless with empirical")
         if (self.jitter == "empirical") != (self.jitter_quantiles is not None):
             raise ValueError("jitter_quantiles is needed with jitter empirical and meaningless otherwise")
         return self

@@ -6,7 +6,8 @@ from .node_bank import NodeBank, bank_for
 from .observation import ObservationTable, build_table
 from .rows import RowLayout
 from .schema import LOCAL, Scenario
-from .transfer.table import TransferTable, transfer_table
+from .schema_links import Transfer
+from .transfer.table import TransferTable, nearest_share, transfer_table
 
 
 class Site:
@@ -21,8 +22,12 @@ class Site:
         self.link_names = list(scenario.links)
         self.placement_names = [p.name for p in scenario.placements]
         self.banks: list[NodeBank | None] = [None] + [bank_for(n) for n in scenario.nodes.values()]
-        controls = {link.transfer.congestion_control for link in scenario.links.values()}
-        tables = {cc: transfer_table(cc) for cc in sorted(c for c in controls if c is not None)}
         self.transfers: list[TransferTable | None] = [
-            tables.get(link.transfer.congestion_control or "") for link in scenario.links.values()
+            _table(link.transfer) for link in scenario.links.values()
         ]
+
+
+def _table(transfer: Transfer) -> TransferTable | None:
+    if transfer.congestion_control is None:
+        return None
+    return transfer_table(transfer.congestion_control, nearest_share(transfer.jitter_share))

@@ -117,6 +117,9 @@ def test_a_site_is_measured(triton_loopback, folder, frames, fast_camera):
     served = triton_loopback.repository.models.model("segformer-b0-jpeg")
     assert scenario.nodes["edge"].batching.queue_delay_ms == served.queue_delay_ms
     assert scenario.nodes["edge"].batching.max_batch == served.max_batch
+    link = scenario.links["uplink"]
+    assert numbers["links.uplink.transfer.jitter_share"].kind == "derived"
+    assert link.transfer.jitter_share == link.source.phases[0].jitter_ms / link.source.phases[0].rtt_ms
     assert numbers["nodes.edge.pue"].kind == "assumed"
     assert scenario.links["uplink"].source.kind == "phases"
     assert site.provenance.node_levels["edge"].load == [0.0]
@@ -155,6 +158,8 @@ def test_a_condition_of_a_switching_link_is_measured_alone(triton_loopback, fold
     assert found.site.provenance.numbers["links.uplink.source.conditions.lan.rtt_ms"].kind == "measured"
     assert conditions["lan"].rtt_ms < 2 + 30
     assert conditions["emu-b"].rtt_ms == 60
+    slowest = max((c for c in conditions.values() if not c.outage), key=lambda c: c.rtt_ms)
+    assert found.site.scenario.links["uplink"].transfer.jitter_share == slowest.jitter_ms / slowest.rtt_ms
     with pytest.raises(InputError, match=r"Unknown condition of links.uplink 'emu'"):
         measure(wanted_for(folder, fast_camera, text, condition="emu"), frames)
 

@@ -1,5 +1,7 @@
 """The tabulated kernel: shape, monotonicity, and chains against the simulator that forgets nothing."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -8,15 +10,15 @@ from carbonpilot.envs.transfer import bins
 from carbonpilot.envs.transfer.build_table import build_segment, condensed
 from carbonpilot.envs.transfer.connection import MSS_BYTES
 from carbonpilot.envs.transfer.states import JITTER_SHARE
-from carbonpilot.envs.transfer.table import transfer_table
+from carbonpilot.envs.transfer.table import JITTER_SHARES, nearest_share, transfer_table
 from carbonpilot.envs.transfer.tcp import simulate_uploads
 
 CONTROLS = ["cubic", "bbr"]
 
 
-@pytest.fixture(scope="module", params=CONTROLS)
+@pytest.fixture(scope="module", params=list(product(CONTROLS, JITTER_SHARES)), ids=str)
 def table(request):
-    return transfer_table(request.param)
+    return transfer_table(*request.param)
 
 
 def grid(table):
@@ -67,11 +69,12 @@ def test_bins_hold_their_centres(table):
     assert path.max() < table.n_paths
 
 
+@pytest.mark.parametrize("share", JITTER_SHARES)
 @pytest.mark.parametrize("control", CONTROLS)
-def test_the_files_are_what_the_code_makes(control):
+def test_the_files_are_what_the_code_makes(control, share):
     """One payload bin made again. The files were written by `python -m carbonpilot.envs.transfer.build_table`."""
-    table, segment = transfer_table(control), int(bins.segment_bin(30_000))
-    extra, following, _ = build_segment(control, segment)
+    table, segment = transfer_table(control, share), int(bins.segment_bin(30_000))
+    extra, following, _ = build_segment(control, segment, share)
     shape = (table.n_states, table.n_segments, table.n_paths, table.draws)
     assert (table.next_state.reshape(shape)[:, segment] == following).mean() > 0.999
     mine = table.extra_rtts.reshape(shape)[:, segment]
@@ -100,7 +103,12 @@ def test_unknown_control_offers_the_nearest():
         transfer_table("cubik")
 
 
-def chain_ms(table, rtt_ms, loss, rate_mbps, payload_bytes, uploads, connections):
+def test_the_nearest_jitter_is_taken():
+    assert [nearest_share(s) for s in (None, 0.0, 0.15, 0.24, 0.25, 0.4, 3.0)] == [0.15] * 4 + [1 / 3] * 3
+    assert not np.array_equal(transfer_table("bbr").extra_rtts, transfer_table("bbr", 0.33).extra_rtts)
+
+
+def chain_ms(table, rtt_ms, loss, rate_mbps, payload_bytes, uploads, connections, share=JITTER_SHARE):
     """Uploads of independent connections, each a walk through the table."""
     rng = np.random.default_rng(11)
     state = np.full(connections, table.initial_state, dtype=np.int64)
@@ -109,7 +117,7 @@ def chain_ms(table, rtt_ms, loss, rate_mbps, payload_bytes, uploads, connections
     for i in range(uploads):
         u = rng.integers(0, table.draws, connections)
         index = ((state * table.n_segments + segment) * table.n_paths + path) * table.draws + u
-        jitter = JITTER_SHARE * rng.standard_normal(connections)
+        jitter = share * rng.standard_normal(connections)
         rtt = rtt_ms * (1.0 + jitter)
         out[i] = rtt * (1.0 + table.extra_rtts[index]) + payload_bytes * 8.0 / rate_mbps / 1000.0
         state = table.next_state[index].astype(np.int64)
@@ -128,9 +136,10 @@ PATHS = [
 ]
 
 
+@pytest.mark.parametrize("control", CONTROLS)
 @pytest.mark.parametrize("path", PATHS, ids=str)
-def test_chain_follows_the_simulator(table, path):
-    control = "cubic" if np.isfinite(table.idle_reset_s) else "bbr"
+def test_chain_follows_the_simulator(control, path):
+    table = transfer_table(control)
     rtt_ms, loss, rate_mbps, payload = path
     walked = chain_ms(table, *path, uploads=120, connections=200)[20:]
     direct = simulate_uploads(
@@ -139,3 +148,24 @@ def test_chain_follows_the_simulator(table, path):
     for quantile, tolerance in ((50, 0.15), (95, 0.32)):
         ours, theirs = np.percentile(walked, quantile), np.percentile(direct, quantile)
         assert ours == pytest.approx(theirs, rel=tolerance), f"p{quantile}"
+
+
+@pytest.mark.parametrize("payload", [30_000, 50_000])
+@pytest.mark.parametrize("control", CONTROLS)
+def test_chain_follows_the_simulator_where_a_third_is_jitter(control, payload):
+    """Emu-A, which a calibration meets: connections while they are young, and later."""
+    rtt_ms, loss, rate_mbps, share = 30.0, 0.0025, 100.0, 1 / 3
+    direct = simulate_uploads(
+        control, rtt_ms, share * rtt_ms, loss, rate_mbps, payload, 120, connections=400, seed=12
+    )
+    means = {}
+    for tabulated in JITTER_SHARES:
+        table = transfer_table(control, tabulated)
+        walked = chain_ms(table, rtt_ms, loss, rate_mbps, payload, 120, 1000, share)
+        means[tabulated] = [walked[:40].mean(), walked[40:].mean()]
+    for ours, theirs, tolerance in zip(
+        means[1 / 3], [direct[:40].mean(), direct[40:].mean()], [0.08, 0.13], strict=True
+    ):
+        assert ours == pytest.approx(theirs, rel=tolerance)
+    if control == "bbr":  # what the other table had too long
+        assert means[0.15][0] > 1.05 * direct[:40].mean()

@@ -14,8 +14,8 @@ from .bins import I64, random_bin
 from .connection import Path
 from .cubic import BETA, Cubic
 
-JITTER_SHARE = 0.15  # slow jitter of the table's path, share of the RTT (assumed; emu-a and emu-b have 0.33)
-MIN_RTT_SHARE = 1.0 - 2.4 * JITTER_SHARE  # least of about 100 normal draws: what ten seconds show
+JITTER_SHARE = 0.15  # slow jitter of a table's path, share of the RTT, where nothing else is said (assumed)
+LEAST_SHARE = 0.05  # of the RTT: no path's least is less (assumed)
 
 SLOW_START_WINDOWS = 10.0 * 2.0 ** np.arange(7)  # 10 ... 640 segments, before the first loss
 WINDOWS = 2.0 * 1.22 ** np.arange(28)  # 2 ... 430 segments
@@ -45,7 +45,8 @@ class CubicStates:
         conn.ssthresh = np.where(slow, np.inf, conn.cwnd)
         # Somewhere on the way back from a reduction.
         conn.w_max = np.where(unhurt, 0.0, conn.cwnd / rng.uniform(BETA, 1.0, states.size))
-        conn.delay_min_ms = path.rtt_ms * MIN_RTT_SHARE
+        # Least of about 100 normal draws: what ten seconds show.
+        conn.delay_min_ms = np.maximum(path.rtt_ms - 2.4 * path.jitter_ms, LEAST_SHARE * path.rtt_ms)
         return conn
 
     @staticmethod
@@ -80,7 +81,8 @@ class BbrStates:
         # Bins are wide: without the factor, rounding alone would look like 25 % growth.
         conn.full_bw = np.where(step > 0, 1.25 * bw, 0.0)
         conn.full_count = np.where(conn.full, FULL_ROUNDS, np.maximum(step - 1.0, 0.0))
-        conn.min_rtt_ms = path.rtt_ms * rng.uniform(0.51, 0.73, size)
+        below = (0.49 - 0.22 * rng.random(size)) / JITTER_SHARE  # how far below the mean, in jitters
+        conn.min_rtt_ms = np.maximum(path.rtt_ms - below * path.jitter_ms, LEAST_SHARE * path.rtt_ms)
         second = 1.0 - 0.2 * rng.random(size) ** 3
         conn.best = bw[:, None] * np.stack(
             [np.ones(size), second, second * (1.0 - 0.1 * rng.random(size) ** 3)], axis=1

@@ -2,8 +2,9 @@
 
 The table is the Markov kernel of `tcp.upload`: from (congestion state, payload bin, path bin) and a quantile
 index it gives the extra round trips and the next state. It is made for paths of REFERENCE_RTT_MS, so
-timeouts, which are absolute (200 ms and more), count 200 / 50 = 4 round trips at any RTT. `build_table` makes it from
-connections that live long; that takes two minutes, so the tables are files of the package.
+timeouts, which are absolute (200 ms and more), count 200 / 50 = 4 round trips at any RTT, and for a jitter that is one
+of `JITTER_SHARES` of the RTT. `build_table` makes it from connections that live long; that takes minutes, so the tables
+are files of the package.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import numpy.typing as npt
 from ..errors import unknown_name
 from ..files import atomic_path
 from . import bins
-from .states import STATES
+from .states import JITTER_SHARE, STATES
 
 REFERENCE_RTT_MS = 50.0
+JITTER_SHARES = (JITTER_SHARE, 1 / 3)  # tabulated; a third is what emu-a and emu-b have
 DRAWS = 32
 FOLDER = Path(__file__).resolve().parent / "tables"
 
@@ -61,9 +63,16 @@ class TransferTable:
         return bins.path_bin(loss, rate_mbps, rtt_ms)
 
 
-@lru_cache(maxsize=4)
-def transfer_table(congestion_control: str) -> TransferTable:
-    """Read the table of "cubic" or "bbr"; `build_table` made it.
+def nearest_share(jitter_share: float | None) -> float:
+    """The tabulated jitter nearest to a link's, both as shares of the RTT; None: nothing is known of the link's."""
+    if jitter_share is None:
+        return JITTER_SHARE
+    return min(JITTER_SHARES, key=lambda share: abs(share - jitter_share))
+
+
+@lru_cache(maxsize=8)
+def transfer_table(congestion_control: str, jitter_share: float | None = None) -> TransferTable:
+    """Read the table of "cubic" or "bbr" whose jitter is nearest; `build_table` made it.
 
     Raises:
         InputError: there is no such table.
@@ -71,7 +80,7 @@ def transfer_table(congestion_control: str) -> TransferTable:
     if congestion_control not in STATES:
         raise unknown_name("congestion control", congestion_control, STATES)
     kind = STATES[congestion_control]
-    with np.load(table_path(congestion_control), allow_pickle=False) as file:
+    with np.load(table_path(congestion_control, nearest_share(jitter_share)), allow_pickle=False) as file:
         extra, following = file["extra_rtts"].astype(np.float32), file["next_state"].astype(np.int16)
     states, segments, paths, draws = extra.shape
     return TransferTable(
@@ -86,14 +95,17 @@ def transfer_table(congestion_control: str) -> TransferTable:
     )
 
 
-def table_path(congestion_control: str) -> Path:
-    """File of a table."""
-    return FOLDER / f"{congestion_control}.npz"
+def table_path(congestion_control: str, jitter_share: float = JITTER_SHARE) -> Path:
+    """File of a table, of one of the `JITTER_SHARES`."""
+    of = "" if jitter_share == JITTER_SHARE else f"-jitter-{round(100 * jitter_share)}"
+    return FOLDER / f"{congestion_control}{of}.npz"
 
 
-def save_table(congestion_control: str, extra_rtts: npt.NDArray, next_state: npt.NDArray) -> Path:
+def save_table(
+    congestion_control: str, jitter_share: float, extra_rtts: npt.NDArray, next_state: npt.NDArray
+) -> Path:
     """Write a table; a connection has fewer than 256 states."""
-    path = table_path(congestion_control)
+    path = table_path(congestion_control, jitter_share)
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary, extra_rtts=extra_rtts.astype(np.float32), next_state=next_state.astype(np.uint8)

@@ -57,6 +57,7 @@ async def calibrate_link(job: Job, name: str, path: str) -> None:
     """
     ledger, wanted = job.ledger, job.wanted
     if all(ledger.assumed(f"{path}.{number}") for number in LINK_NUMBERS):
+        _jitter_share(job, name)
         return
     where = wanted.deployment.probes[name]
     if where.method == "connect":
@@ -75,6 +76,7 @@ async def calibrate_link(job: Job, name: str, path: str) -> None:
         ledger.notes.append(f"{name} is now {_told(found)}; its source stays the base's (--keep-links).")
     else:
         _enter(ledger, path, found)
+        _jitter_share(job, name)
     _congestion(job, name)
 
 
@@ -92,6 +94,20 @@ def _enter(ledger: Ledger, path: str, found: LinkNumbers) -> None:
         f"{path}.loss_pct", per_cent, "segments of uploads sent again with a cause, Wilson's interval"
     )
     ledger.measured(f"{path}.rate_mbps", found.rate_mbps, found.rate_method)
+
+
+def _jitter_share(job: Job, name: str) -> None:
+    """Which jitter the simulated uploads see: the slowest state's, where a share of the round trip is most in ms."""
+    link = job.ledger.scenario["links"][name]
+    source = link["source"]
+    states = source.get("phases") or [c for c in source.get("conditions", {}).values() if not c.get("outage")]
+    slowest = max(states, key=lambda state: state["rtt_ms"], default={"rtt_ms": 0.0})
+    if link["transfer"]["model"] == "tcp" and slowest["rtt_ms"] > 0:
+        share = slowest["jitter_ms"] / slowest["rtt_ms"]
+        how = "jitter_ms over rtt_ms" + (
+            "" if len(states) == 1 else ", of the state with the longest round trip"
+        )
+        job.ledger.derived(f"links.{name}.transfer.jitter_share", share, how)
 
 
 def _congestion(job: Job, name: str) -> None:
