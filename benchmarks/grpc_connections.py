@@ -67,9 +67,9 @@ def main() -> None:
     options = parse()
     profile = profile_named(options.profile)
     took = measured(profile, options)
-    rtt_ms, share = profile.rtt_ms + RIG_MS, profile.jitter_ms / profile.rtt_ms
+    rtt_ms, share = profile.rtt_ms + RIG_MS, profile.rtt_jitter_ms / profile.rtt_ms
     simulated = simulate_uploads(
-        "bbr", rtt_ms, profile.jitter_ms, profile.loss, profile.rate_mbps, options.payload_bytes, options.calls,
+        "bbr", rtt_ms, profile.rtt_jitter_ms, profile.loss, profile.rate_mbps, options.payload_bytes, options.calls,
         gap_ms=options.gap_ms, connections=2000, seed=1,
     ).T  # fmt: skip
     tables = {s: table_uploads(profile, rtt_ms, s, options) for s in (None, share)}
@@ -124,7 +124,7 @@ def table_uploads(profile: Profile, rtt_ms: float, share: float | None, options:
     for k in range(options.calls):
         draw = rng.integers(0, table.draws, walkers)
         index = ((state * table.n_segments + segment) * table.n_paths + path) * table.draws + draw
-        rtt = np.maximum(rtt_ms + profile.jitter_ms * rng.standard_normal(walkers), 0.0)
+        rtt = np.maximum(rtt_ms + profile.rtt_jitter_ms * rng.standard_normal(walkers), 0.0)
         out[k] = rtt * (1.0 + table.extra_rtts[index]) + options.payload_bytes * 8e-3 / profile.rate_mbps
         state = table.next_state[index].astype(np.int64)
     return out.T
