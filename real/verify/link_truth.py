@@ -66,8 +66,8 @@ def link_truth(
 
     A probe a second says much of the round-trip time and next to nothing of a loss of 0.2 %, and a transfer of a few
     packets says little of the rate. So where a stretch has the calibrated round-trip time, loss and rate are the
-    calibrated ones, else what the run recorded. Its mean round-trip time there is the probes' and the calibration's,
-    each by what it knows: eight probes that scatter by 10 ms say less of 30 ms than the calibration's hundred.
+    calibrated ones, else what the run recorded. Its round-trip time wanders there by as much as its probes do beyond
+    the calibrated jitter.
 
     Raises:
         InputError: the rate or loss of another link than the calibrated one is needed and was never recorded.
@@ -83,7 +83,7 @@ def link_truth(
         loss, rate, source = _loss_and_rate(name, link, series, stretch, where)
         state = nearest_state(link, _open_ms(name, series, stretch))
         if source == "calibrated" and state is not None:
-            mean = _with_calibrated(mean, count, state[1])
+            mean = _steadied(mean, count, state[1].jitter_ms)
         out["jitter"][part] = scale
         out["rtt"][part] = mean - scale * float(standard.mean())
         out["loss"][part], out["rate"][part] = loss, rate
@@ -111,18 +111,12 @@ def _mean_and_scatter(rtt_ms: F64, answered: npt.NDArray[np.bool_]) -> tuple[F64
     return mean, count, float((rtt_ms - mean)[answered].std())
 
 
-def _with_calibrated(mean_ms: F64, probes: F64, state: LinkPhase | LinkCondition) -> F64:
-    """Round-trip time by second (S,): moving means of the probes and the calibrated one, weighted by their precision.
-
-    The link may have moved since it was calibrated, by what still counts as the same link (twice the standard
-    deviation). Within the stretch it moved by what the means scatter beyond their own errors.
-    """
-    spread, moved = state.jitter_ms**2, (_near_ms(state) / 2.0) ** 2
-    level, error = float(mean_ms.mean()), spread / np.maximum(probes, 1.0)
+def _steadied(mean_ms: F64, probes: F64, jitter_ms: float) -> F64:
+    """Moving means of the probes (S,) without what they scatter by jitter alone, which the tape draws once more."""
+    level, error = float(mean_ms.mean()), jitter_ms**2 / np.maximum(probes, 1.0)
     wander = max(float(mean_ms.var() - error.mean()), 0.0)
     trust = np.divide(wander, wander + error, out=np.zeros_like(error), where=wander + error > 0)
-    known = 1.0 if spread == 0 else moved / (moved + spread / mean_ms.size)
-    return state.rtt_ms + known * (level - state.rtt_ms) + trust * (mean_ms - level)
+    return level + trust * (mean_ms - level)
 
 
 def _open_ms(name: str, series: LinkSeries, stretch: Condition) -> float:
@@ -153,8 +147,4 @@ def _loss_and_rate(
 def is_near(rtt_ms: float, state: LinkPhase | LinkCondition, seconds: int) -> bool:
     """Whether a stretch's mean round-trip time is a calibrated state's, as far as so many probes can tell."""
     error_ms = STANDARD_ERRORS * state.jitter_ms / np.sqrt(seconds)
-    return abs(rtt_ms - state.rtt_ms) <= max(_near_ms(state), error_ms)
-
-
-def _near_ms(state: LinkPhase | LinkCondition) -> float:
-    return max(NEAR_MS, NEAR_SHARE * state.rtt_ms)
+    return abs(rtt_ms - state.rtt_ms) <= max(NEAR_MS, NEAR_SHARE * state.rtt_ms, error_ms)
