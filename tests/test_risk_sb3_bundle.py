@@ -18,7 +18,7 @@ from carbonpilot.agents.compatibility import check_compatible
 from carbonpilot.agents.export import Origin, export_model
 from carbonpilot.agents.export_risk import export_risk
 from carbonpilot.agents.frozen import FrozenPolicy
-from carbonpilot.agents.parity import compare, random_observations, run_onnx
+from carbonpilot.agents.parity import TOLERANCE, compare, random_observations, run_onnx
 from carbonpilot.agents.policy import Policy
 from carbonpilot.agents.risk.folder import read_risk
 from carbonpilot.agents.risk.head import RiskHead
@@ -111,7 +111,7 @@ def test_torch_numpy_and_onnx_agree(bundle, metro, simulated):
     for observations in (simulated, anywhere):
         if model is None:
             outputs, onnx = policy.logits(observations), run_onnx(graph, observations)
-            assert np.abs(outputs - onnx).max() <= 1e-5 * max(1, np.abs(onnx).max())
+            assert np.abs(outputs - onnx).max() <= TOLERANCE * max(1, np.abs(onnx).max())
         else:
             parity = compare(model, policy, graph, observations)
             assert parity.holds, parity
@@ -121,7 +121,7 @@ def test_torch_numpy_and_onnx_agree(bundle, metro, simulated):
         scale = np.maximum(
             np.maximum(1, policy.largest_inside(some)), np.abs(batch).max(axis=1, keepdims=True)
         )
-        assert (np.abs(one - batch) / scale).max() <= 1e-5
+        assert (np.abs(one - batch) / scale).max() <= TOLERANCE
         decided = policy.decide(some)
         assert decided.dtype == np.int64
         singles = [policy.decide(row) for row in some]
