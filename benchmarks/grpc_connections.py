@@ -117,7 +117,7 @@ def measured(profile: Profile, options: argparse.Namespace) -> F64:
 
 def table_uploads(profile: Profile, rtt_ms: float, share: float | None, options: argparse.Namespace) -> F64:
     """Uploads of connections that walk through the table (connections, calls), ms."""
-    table, rng, walkers = transfer_table("bbr", nearest_share(share)), np.random.default_rng(2), 4000
+    table, rng, walkers = transfer_table("bbr", share), np.random.default_rng(2), 4000
     segment = table.segment_bin(options.payload_bytes)
     path = table.path_bin(np.array(profile.loss), profile.rate_mbps, rtt_ms)
     state, out = np.full(walkers, table.initial_state), np.empty((options.calls, walkers))

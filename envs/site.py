@@ -7,7 +7,7 @@ from .observation import ObservationTable, build_table
 from .rows import RowLayout
 from .schema import LOCAL, Scenario
 from .schema_links import Transfer
-from .transfer.table import TransferTable, nearest_share, transfer_table
+from .transfer.table import TransferTable, transfer_table
 
 
 class Site:
@@ -30,4 +30,4 @@ class Site:
 def _table(transfer: Transfer) -> TransferTable | None:
     if transfer.congestion_control is None:
         return None
-    return transfer_table(transfer.congestion_control, nearest_share(transfer.jitter_share))
+    return transfer_table(transfer.congestion_control, transfer.jitter_share)

@@ -34,7 +34,7 @@ Samples = tuple[I64, F64, I64]  # cell (path x state), extra round trips, next s
 
 
 def build(
-    congestion_control: str, jitter_share: float = JITTER_SHARE
+    congestion_control: str, jitter_share: float
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int16]]:
     """Extra round trips and next states, (states, payload bins, path bins, draws) each."""
     kind = STATES[congestion_control]
@@ -49,7 +49,7 @@ def build(
 
 
 def build_segment(
-    congestion_control: str, segment: int, jitter_share: float = JITTER_SHARE
+    congestion_control: str, segment: int, jitter_share: float
 ) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
     """One payload bin: extra round trips and next states, (states, path bins, draws), and how often each was lived."""
     kind = STATES[congestion_control]

@@ -70,7 +70,6 @@ def nearest_share(jitter_share: float | None) -> float:
     return min(JITTER_SHARES, key=lambda share: abs(share - jitter_share))
 
 
-@lru_cache(maxsize=8)
 def transfer_table(congestion_control: str, jitter_share: float | None = None) -> TransferTable:
     """Read the table of "cubic" or "bbr" whose jitter is nearest; `build_table` made it.
 
@@ -79,8 +78,13 @@ def transfer_table(congestion_control: str, jitter_share: float | None = None) -
     """
     if congestion_control not in STATES:
         raise unknown_name("congestion control", congestion_control, STATES)
+    return _read(congestion_control, nearest_share(jitter_share))
+
+
+@lru_cache(maxsize=4)
+def _read(congestion_control: str, jitter_share: float) -> TransferTable:
     kind = STATES[congestion_control]
-    with np.load(table_path(congestion_control, nearest_share(jitter_share)), allow_pickle=False) as file:
+    with np.load(table_path(congestion_control, jitter_share), allow_pickle=False) as file:
         extra, following = file["extra_rtts"].astype(np.float32), file["next_state"].astype(np.int16)
     states, segments, paths, draws = extra.shape
     return TransferTable(
@@ -95,7 +99,7 @@ def transfer_table(congestion_control: str, jitter_share: float | None = None) -
     )
 
 
-def table_path(congestion_control: str, jitter_share: float = JITTER_SHARE) -> Path:
+def table_path(congestion_control: str, jitter_share: float) -> Path:
     """File of a table, of one of the `JITTER_SHARES`."""
     of = "" if jitter_share == JITTER_SHARE else f"-jitter-{round(100 * jitter_share)}"
     return FOLDER / f"{congestion_control}{of}.npz"

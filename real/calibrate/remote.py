@@ -32,7 +32,9 @@ from .statistics import Estimate, bootstrapped
 from .triton_server import Counters, TritonQuestions
 
 LEAST_CALLS = 10
-MORE_BURSTS = 60  # where none was joined so far
+MORE_BURSTS = (
+    60  # where none was joined so far: a fast model is often done before the next frame is there (assumed)
+)
 COUNTED_S = (0.002, 0.01, 0.05, 0.2)  # waits until a server has counted what it answered
 
 
@@ -156,12 +158,10 @@ async def batch_times(
         tell(f"bursts of {size} at {model}")
         for _ in range(bursts):
             found += await _burst(executor, questions, model, frames, size)
-    for _ in range(
-        MORE_BURSTS if max_batch > 1 else 0
-    ):  # a fast model is often done before the next frame is there
-        if len({batch for batch, _ in found}) > 1:
-            break
+    more = MORE_BURSTS if max_batch > 1 else 0
+    while more and len({batch for batch, _ in found}) < 2:
         found += await _burst(executor, questions, model, frames, max_batch)
+        more -= 1
     sizes, times = [batch for batch, _ in found], [ms for _, ms in found]
     if len(set(sizes)) < 2:
         raise InputError(
