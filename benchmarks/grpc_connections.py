@@ -2,7 +2,8 @@
 
 How slow a connection under BBR becomes is chance, so one says nothing: here many are opened, several side by side, each
 sends images a few times a second for as long as a short run lasts, and the mean over connections is set against the
-uploads of the simulator and of its table on the same path. The server is grpcio's own and answers at once with a mask.
+uploads of the simulator and of its table on the same path. The server is grpcio's own and answers at once with a mask;
+gRPC's own work, which the simulator does not have, is what `--profile lan` shows.
 
 Run: sudo .venv/bin/python benchmarks/grpc_connections.py [--profile emu-a] [--connections 120]   (about 4 minutes)
 """
@@ -20,18 +21,19 @@ import numpy.typing as npt
 from carbonpilot.envs.transfer.table import nearest_share, transfer_table
 from carbonpilot.envs.transfer.tcp import simulate_uploads
 from carbonpilot.real.testbed.link import Link
-from carbonpilot.real.testbed.namespaces import Namespaces, ip, run_in
+from carbonpilot.real.testbed.namespaces import Namespaces, run_in
 from carbonpilot.real.testbed.profiles import Profile, profile_named
 
 F64 = npt.NDArray[np.float64]
-PORT, WARM_UP, MASK_BYTES = 7200, 3, 8192
+PORT, WARM_UP = 7200, 3
 RIG_MS = 0.3  # round trip over the link where it adds nothing
 SERVER = f"""
+import sys
 import grpc
 from concurrent import futures
 class Any(grpc.GenericRpcHandler):
     def service(self, _):
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: bytes({MASK_BYTES}))
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: bytes(int(sys.argv[1])))
 s = grpc.server(futures.ThreadPoolExecutor(4), handlers=[Any()])
 s.add_insecure_port("0.0.0.0:{PORT}")
 s.start()
@@ -69,8 +71,8 @@ def main() -> None:
     took = measured(profile, options)
     rtt_ms, share = profile.rtt_ms + RIG_MS, profile.rtt_jitter_ms / profile.rtt_ms
     simulated = simulate_uploads(
-        "bbr", rtt_ms, profile.rtt_jitter_ms, profile.loss, profile.rate_mbps, options.payload_bytes, options.calls,
-        gap_ms=options.gap_ms, connections=2000, seed=1,
+        options.congestion_control, rtt_ms, profile.rtt_jitter_ms, profile.loss, profile.rate_mbps,
+        options.payload_bytes, options.calls, gap_ms=options.gap_ms, connections=2000, seed=1,
     ).T  # fmt: skip
     tables = {s: table_uploads(profile, rtt_ms, s, options) for s in (None, share)}
     print(
@@ -90,18 +92,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=40)
     parser.add_argument("--gap-ms", type=float, default=200.0)
     parser.add_argument("--payload-bytes", type=int, default=50_000)
+    parser.add_argument("--mask-bytes", type=int, default=8192)
+    parser.add_argument("--congestion-control", default="bbr", help="of images")
+    parser.add_argument("--reply-congestion-control", default="cubic", help="of masks")
     return parser.parse_args()
 
 
 def measured(profile: Profile, options: argparse.Namespace) -> F64:
     """Times of calls (connections, calls), ms."""
     found: list[list[float]] = []
-    with Namespaces() as ns, Link(ns.device, ns.server) as link:
-        server = run_in(ns.server, [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+    controls = {name: getattr(options, name) for name in ("congestion_control", "reply_congestion_control")}
+    with Namespaces() as ns, Link(ns.device, ns.server, **controls) as link:
+        argv = [sys.executable, "-c", SERVER, str(options.mask_bytes)]
+        server = run_in(ns.server, argv, stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
         server.stdout.readline()
         link.shape(profile)
-        ip("route", "replace", "10.77.0.0/30", "dev", "link0", "congctl", "bbr", namespace=ns.device)
         numbers = (options.at_once, options.calls, options.gap_ms / 1e3, options.payload_bytes)
         argv = [sys.executable, "-c", CLIENT, f"{link.server_address}:{PORT}", *map(str, numbers)]
         try:
@@ -117,7 +123,7 @@ def measured(profile: Profile, options: argparse.Namespace) -> F64:
 
 def table_uploads(profile: Profile, rtt_ms: float, share: float | None, options: argparse.Namespace) -> F64:
     """Uploads of connections that walk through the table (connections, calls), ms."""
-    table, rng, walkers = transfer_table("bbr", share), np.random.default_rng(2), 4000
+    table, rng, walkers = transfer_table(options.congestion_control, share), np.random.default_rng(2), 4000
     segment = table.segment_bin(options.payload_bytes)
     path = table.path_bin(np.array(profile.loss), profile.rate_mbps, rtt_ms)
     state, out = np.full(walkers, table.initial_state), np.empty((options.calls, walkers))

@@ -208,30 +208,34 @@ def test_sysctls_are_set_inside_only(bed):
         set_sysctl(ns.device, "net.ipv4.tcp_congestion_control", "nosuch")
 
 
-def control_used(ns, link, asked=None):
-    """Congestion control of a connection that asked for this one, or for none."""
+def controls_used(ns, link, asked=None):
+    """Congestion control of a connection whose device asked for this one, or for none: the device's, the server's."""
     with inside(ns.server):
         listener = socket.create_server((link.server_address, 0))
     with listener, inside(ns.device), socket.socket() as sender:
         if asked:
             sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, asked)
         sender.connect(listener.getsockname()[:2])
-        return sender.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+        with listener.accept()[0] as answering:
+            ends = (sender, answering)
+            used = [s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16) for s in ends]
+            return tuple(name.rstrip(b"\0").decode() for name in used)
 
 
 def test_the_link_chooses_the_congestion_control_of_hidden_sockets(bed):
     ns, link = bed
-    assert link.congestion_control == control_used(ns, link)
-    with Link(ns.device, ns.server, FAST, subnet=3, congestion_control="cubic") as other:
-        assert control_used(ns, other) == control_used(ns, other, b"reno") == "cubic"
+    assert (link.congestion_control, link.reply_congestion_control) == controls_used(ns, link)
+    with Link(
+        ns.device, ns.server, FAST, subnet=3, congestion_control="cubic", reply_congestion_control="reno"
+    ) as other:
+        assert controls_used(ns, other) == controls_used(ns, other, b"reno") == ("cubic", "reno")
     with Link(ns.device, ns.server, FAST, subnet=3, congestion_control=None) as other:
-        assert control_used(ns, other, b"reno") == "reno"
-    with Link(ns.device, ns.server, FAST, subnet=3, congestion_control="nosuch") as other:
-        assert (
-            other.congestion_control
-            == control_used(ns, other)
-            == namespaces.kernel_congestion_control(ns.device)
-        )
+        assert controls_used(ns, other, b"reno") == ("reno", namespaces.kernel_congestion_control(ns.server))
+    names = {"congestion_control": "nosuch", "reply_congestion_control": "neither"}
+    with Link(ns.device, ns.server, FAST, subnet=3, **names) as other:
+        default = namespaces.kernel_congestion_control(ns.device)
+        assert (other.congestion_control, other.reply_congestion_control) == (default, default)
+        assert controls_used(ns, other) == (default, default)
 
 
 def test_a_second_link_at_the_same_socket_is_refused(bed):

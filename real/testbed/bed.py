@@ -181,8 +181,13 @@ class Testbed:
         control = self.state / f"link-{node}.sock"
         link = stack.enter_context(Link(spaces[EDGE], spaces[node], distance, control=control, subnet=subnet))
         set_sysctl(spaces[EDGE], "net.ipv4.ip_forward", 1)
-        ip("route", "add", link.server_address, "via", self.link.server_address, namespace=spaces.device)
-        ip("route", "add", "default", "via", link.device_address, namespace=spaces[node])
+        there = ("congctl", self.link.congestion_control) if self.link.congestion_control else ()
+        back = ("congctl", self.link.reply_congestion_control)
+        ip(
+            *("route", "add", link.server_address, "via", self.link.server_address, *there),
+            namespace=spaces.device,
+        )
+        ip("route", "add", "default", "via", link.device_address, *back, namespace=spaces[node])
         return link.server_address
 
     def _start_echo(self, node: str, stack: ExitStack) -> None:

@@ -35,9 +35,10 @@ class Link(LinkControl):
         control: path of the control socket; None takes one in a temporary folder.
         subnet: 0 to 255, for several links of one namespace: addresses are 10.77.SUBNET.1 and .2.
         seed: of losses and jitter; None draws one.
-        congestion_control: of connections over the link, both ways, whatever their sockets ask for; where the kernel
-            does not have it, its own default stays and `congestion_control` says so. None leaves it to the sockets.
-            BBR won (docs/transport.md).
+        congestion_control: of what the device sends over the link, whatever its sockets ask for; where the kernel does
+            not have it, its own default stays and `congestion_control` says so. None leaves both ways to the sockets.
+        reply_congestion_control: the same of what the server sends. BBR won for images, CUBIC for masks
+            (docs/transport.md).
         detach: let the link live on when this process ends; end it with `LinkControl` or by its pid.
     """
 
@@ -52,6 +53,7 @@ class Link(LinkControl):
         subnet: int = 0,
         seed: int | None = None,
         congestion_control: str | None = "bbr",
+        reply_congestion_control: str = "cubic",
         detach: bool = False,
     ) -> None:
         """Nothing is made before the with block."""
@@ -65,7 +67,7 @@ class Link(LinkControl):
         self._device, self._server, self._first = device, server, profile
         self._wanted, self._subnet, self._detach = kind, subnet, detach
         self._seed = secrets.randbits(32) if seed is None else seed
-        self.congestion_control = congestion_control
+        self.congestion_control, self.reply_congestion_control = congestion_control, reply_congestion_control
         self._process: subprocess.Popen | None = None
         self._kind: Kind | None = kind
 
@@ -164,14 +166,19 @@ class Link(LinkControl):
         """Set it by the route, which also reaches sockets that a library hides, such as gRPC's."""
         if self.congestion_control is None:
             return
-        ends = ((self._device, self.device_address), (self._server, self.server_address))
-        for namespace, address in ends:
-            route = f"10.77.{self._subnet}.0/30 dev {self._interface} proto kernel scope link src {address}".split()
-            try:
-                ip("route", "replace", *route, "congctl", self.congestion_control, namespace=namespace)
-            except CarbonPilotError:
-                self.congestion_control = kernel_congestion_control(namespace)
-                return
+        self.congestion_control = self._route(self._device, self.device_address, self.congestion_control)
+        self.reply_congestion_control = self._route(
+            self._server, self.server_address, self.reply_congestion_control
+        )
+
+    def _route(self, namespace: str, address: str, wanted: str) -> str:
+        subnet, where = f"10.77.{self._subnet}.0/30", f"dev {self._interface} proto kernel scope link"
+        route = f"{subnet} {where} src {address}".split()
+        try:
+            ip("route", "replace", *route, "congctl", wanted, namespace=namespace)
+        except CarbonPilotError:
+            return kernel_congestion_control(namespace)
+        return wanted
 
     def _wait_ready(self) -> None:
         process = self._process
