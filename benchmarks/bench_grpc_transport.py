@@ -14,24 +14,14 @@ import statistics
 import subprocess
 import sys
 
+from mask_server import end, mask_server
+
 from carbonpilot.real.testbed.link import Link
 from carbonpilot.real.testbed.namespaces import Namespaces, ip, run_in, set_sysctl
 from carbonpilot.real.testbed.profiles import profile_named
 
-PORT, SKIPPED = 7200, 3
+PORT, MASK_BYTES, SKIPPED = 7200, 32_768, 3
 PAYLOADS = {"JPEG 256x512": 50_000, "uint8 256x512": 393_216, "uint8 512x1024": 1_572_864}
-SERVER = """
-import grpc
-from concurrent import futures
-class Any(grpc.GenericRpcHandler):
-    def service(self, _):
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: bytes(32768))
-s = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.max_receive_message_length", -1)], handlers=[Any()])
-s.add_insecure_port("0.0.0.0:7200")
-s.start()
-print("ready", flush=True)
-s.wait_for_termination()
-"""
 CLIENT = """
 import json, subprocess, sys, time
 import grpc
@@ -66,9 +56,7 @@ def main() -> None:
     with Namespaces() as ns, Link(ns.device, ns.server) as link:
         set_sysctl(ns.device, "net.ipv4.tcp_no_metrics_save", 1)
         set_sysctl(ns.device, "net.ipv4.tcp_slow_start_after_idle", args.slow_start_after_idle)
-        server = run_in(ns.server, [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
-        assert server.stdout is not None
-        server.stdout.readline()
+        server = mask_server(ns.server, PORT, MASK_BYTES)
         try:
             for name in args.profile or ["lan", "clean-30", "emu-a", "emu-b"]:
                 link.shape(profile_named(name))
@@ -78,9 +66,7 @@ def main() -> None:
                     for label, size in PAYLOADS.items():
                         print(row(ns, link, name, control, label, size, args), flush=True)
         finally:
-            server.terminate()
-            server.wait()
-            server.stdout.close()
+            end(server)
 
 
 def row(ns, link, name, control, label, size, args) -> str:

@@ -17,6 +17,7 @@ import sys
 
 import numpy as np
 import numpy.typing as npt
+from mask_server import end, mask_server
 
 from carbonpilot.envs.transfer.table import nearest_share, transfer_table
 from carbonpilot.envs.transfer.tcp import simulate_uploads
@@ -27,19 +28,6 @@ from carbonpilot.real.testbed.profiles import Profile, profile_named
 F64 = npt.NDArray[np.float64]
 PORT, WARM_UP = 7200, 3
 RIG_MS = 0.3  # round trip over the link where it adds nothing
-SERVER = f"""
-import sys
-import grpc
-from concurrent import futures
-class Any(grpc.GenericRpcHandler):
-    def service(self, _):
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: bytes(int(sys.argv[1])))
-s = grpc.server(futures.ThreadPoolExecutor(4), handlers=[Any()])
-s.add_insecure_port("0.0.0.0:{PORT}")
-s.start()
-print("ready", flush=True)
-s.wait_for_termination()
-"""
 CLIENT = f"""
 import asyncio, json, os, sys, time
 import grpc
@@ -103,10 +91,7 @@ def measured(profile: Profile, options: argparse.Namespace) -> F64:
     found: list[list[float]] = []
     controls = {name: getattr(options, name) for name in ("congestion_control", "reply_congestion_control")}
     with Namespaces() as ns, Link(ns.device, ns.server, **controls) as link:
-        argv = [sys.executable, "-c", SERVER, str(options.mask_bytes)]
-        server = run_in(ns.server, argv, stdout=subprocess.PIPE, text=True)
-        assert server.stdout is not None
-        server.stdout.readline()
+        server = mask_server(ns.server, PORT, options.mask_bytes)
         link.shape(profile)
         numbers = (options.at_once, options.calls, options.gap_ms / 1e3, options.payload_bytes)
         argv = [sys.executable, "-c", CLIENT, f"{link.server_address}:{PORT}", *map(str, numbers)]
@@ -115,9 +100,7 @@ def measured(profile: Profile, options: argparse.Namespace) -> F64:
                 client = run_in(ns.device, argv, stdout=subprocess.PIPE, text=True)
                 found += json.loads(client.communicate()[0])
         finally:
-            server.terminate()
-            server.wait()
-            server.stdout.close()
+            end(server)
     return np.array(found)
 
 
@@ -129,7 +112,7 @@ def table_uploads(profile: Profile, rtt_ms: float, share: float | None, options:
     state, out = np.full(walkers, table.initial_state), np.empty((options.calls, walkers))
     for k in range(options.calls):
         draw = rng.integers(0, table.draws, walkers)
-        index = ((state * table.n_segments + segment) * table.n_paths + path) * table.draws + draw
+        index = table.index(state, segment, path, draw)
         rtt = np.maximum(rtt_ms + profile.rtt_jitter_ms * rng.standard_normal(walkers), 0.0)
         out[k] = rtt * (1.0 + table.extra_rtts[index]) + options.payload_bytes * 8e-3 / profile.rate_mbps
         state = table.next_state[index].astype(np.int64)

@@ -116,8 +116,7 @@ class Constants:
         top = int(max([scenario.payload.high_kb, *crossing]) * BINS_PER_KB) + 2
         middle_bytes = (np.arange(top) + 0.5) / BINS_PER_KB * BYTES_PER_KB
         record.segment_bin = integers.add(f"segments {id(t)}", t.segment_bin(middle_bytes))
-        record.state_stride = t.n_segments * t.n_paths * t.draws
-        record.segment_stride, record.path_stride = t.n_paths * t.draws, t.draws
+        record.state_stride, record.segment_stride, record.path_stride = t.strides
         record.initial_state, record.idle_reset_ms = t.initial_state, t.idle_reset_s * MS_PER_S
 
 

@@ -116,7 +116,7 @@ def chain_ms(table, rtt_ms, loss, rate_mbps, payload_bytes, uploads, connections
     out = np.empty((uploads, connections))
     for i in range(uploads):
         u = rng.integers(0, table.draws, connections)
-        index = ((state * table.n_segments + segment) * table.n_paths + path) * table.draws + u
+        index = table.index(state, segment, path, u)
         jitter = share * rng.standard_normal(connections)
         rtt = rtt_ms * (1.0 + jitter)
         out[i] = rtt * (1.0 + table.extra_rtts[index]) + payload_bytes * 8.0 / rate_mbps / 1000.0

@@ -31,8 +31,7 @@ FOLDER = Path(__file__).resolve().parent / "tables"
 class TransferTable:
     """Extra round trips of an upload and the connection's next state.
 
-    ``index = ((state * n_segments + segment) * n_paths + path) * draws + u`` with u in [0, draws)
-    addresses both arrays. An upload and its reply take
+    `index` addresses both arrays. An upload and its reply take
     ``rtt_ms * (1 + extra_rtts[index]) + payload_bits / rate``.
 
     Attributes:
@@ -51,6 +50,19 @@ class TransferTable:
     draws: int
     initial_state: int
     idle_reset_s: float
+
+    @property
+    def strides(self) -> tuple[int, int, int]:
+        """Entries from one state to the next, from one payload bin to the next, and from one path bin to the next."""
+        return self.n_segments * self.n_paths * self.draws, self.n_paths * self.draws, self.draws
+
+    def index(
+        self, state: npt.ArrayLike, segment: npt.ArrayLike, path: npt.ArrayLike, draw: npt.ArrayLike
+    ) -> npt.NDArray[np.int64]:
+        """Where an upload stands in both arrays: states, bins and draws, 0 to below ``draws``, broadcast."""
+        of_state, of_segment, of_path = self.strides
+        where = np.asarray(state, np.int64) * of_state + np.asarray(segment, np.int64) * of_segment
+        return where + np.asarray(path, np.int64) * of_path + np.asarray(draw, np.int64)
 
     def segment_bin(self, payload_bytes: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Payload bin of payloads in bytes, any shape."""
