@@ -28,7 +28,7 @@ from carbonpilot.real.site_file import FrameSize, load_site
 
 BASE = Path(__file__).resolve().parent.parent / "configs" / "testbed" / "base.yaml"
 TINY = Effort(
-    probes=8, paired=5, upload_bytes=300_000, upload_s=2.0, losses=10, segments=600, calls=12, alone=3,
+    probes=8, paired=5, fresh=3, upload_bytes=300_000, upload_s=2.0, losses=10, segments=600, calls=12, alone=3,
     bursts=2, heat_s=0.0, idle_s=0.5, active_s=0.5, images=5, runtime=0,
 )  # fmt: skip
 

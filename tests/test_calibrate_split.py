@@ -22,7 +22,7 @@ from carbonpilot.real.interfaces import Answer, ExecutorError, Head
 from carbonpilot.real.meters.meter import Sample, Scope
 
 EFFORT = Effort(
-    probes=5, paired=5, upload_bytes=1000, upload_s=1.0, losses=1, segments=100, calls=12, alone=2,
+    probes=5, paired=5, fresh=3, upload_bytes=1000, upload_s=1.0, losses=1, segments=100, calls=12, alone=2,
     bursts=1, heat_s=0.0, idle_s=1.5, active_s=3.0, images=2, runtime=0,
 )  # fmt: skip
 IDLE_W, WHOLE_J, HEAD_J = 4.0, 0.5, 0.2

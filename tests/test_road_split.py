@@ -33,7 +33,7 @@ from carbonpilot.real.verify.verification import verify_log
 
 BASE = Path(__file__).resolve().parent.parent / "configs" / "testbed" / "base.yaml"
 EFFORT = Effort(
-    probes=15, paired=6, upload_bytes=300_000, upload_s=2.0, losses=10, segments=600, calls=25, alone=5,
+    probes=15, paired=6, fresh=3, upload_bytes=300_000, upload_s=2.0, losses=10, segments=600, calls=25, alone=5,
     bursts=3, heat_s=0.0, idle_s=0.5, active_s=0.5, images=5, runtime=10, at_work=15,
 )  # fmt: skip
 FRAMES, RATE = 100, 8.0

@@ -12,7 +12,8 @@ class Effort:
     Attributes:
         probes: round trips of a link.
         paired: small remote calls that are held against a probe each.
-        upload_bytes, upload_s: size of an upload, and for how long they go on at most.
+        fresh: uploads over a new connection each, for the rate.
+        upload_bytes, upload_s: size of an upload, and for how long they go on over one connection at most.
         losses, segments: lost segments that are enough, or segments without any loss.
         calls: inferences of each placement at the camera's rate.
         alone: local inferences one after the other with rests.
@@ -27,6 +28,7 @@ class Effort:
 
     probes: int
     paired: int
+    fresh: int
     upload_bytes: int
     upload_s: float
     losses: int
@@ -46,6 +48,7 @@ class Effort:
 FULL = Effort(
     probes=150,
     paired=60,
+    fresh=12,
     upload_bytes=2_000_000,
     upload_s=25.0,
     losses=150,
@@ -63,7 +66,8 @@ FULL = Effort(
 QUICK = Effort(
     probes=60,
     paired=25,
-    upload_bytes=1_000_000,
+    fresh=8,
+    upload_bytes=2_000_000,
     upload_s=5.0,
     losses=25,
     segments=6_000,

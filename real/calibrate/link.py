@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,11 @@ from .statistics import Estimate, bootstrapped, share, without_outliers
 from .transfers import Transfer, Uploader
 
 GAP_S = 0.1  # between probes: jitter of a mobile link moves over about this time
-RATE_QUANTILE = (
-    0.9  # of the kernel's delivery rates: lower ones are windows still growing or halved by a loss
+RATE_QUANTILE = 0.9  # of an upload's delivery rates: lower ones are windows that still grow
+UPLOADS_QUANTILE = (
+    0.75  # of that over uploads: a connection that lost early is slower than its link, none is faster
 )
+LEAST_UPLOADS = 3
 CARRIER = "bbr"  # fills a lossy path, which CUBIC does not; what frames travel with is another matter
 
 
@@ -29,7 +32,7 @@ class LinkNumbers:
 
     Attributes:
         rtt_ms, jitter_ms: mean and standard deviation of the round trips.
-        loss, rate_mbps: share of segments lost towards the server, and rate of a large upload.
+        loss, rate_mbps: share of segments lost towards the server, and rate of the link.
         rate_method: how the rate was found.
     """
 
@@ -52,12 +55,11 @@ def measure_link(
     rtt = without_outliers(round_trips(probe, effort.probes))
     block = 5
     tell("uploads")
-    transfers, carrier = _transfers(host, port, effort)
-    rate, method = _rate(transfers, carrier)
+    rate, method = _rate(*_fresh_uploads(host, port, effort))
     return LinkNumbers(
         bootstrapped(rtt, np.mean, block),
         bootstrapped(rtt, np.std, block),
-        _loss(transfers),
+        _loss(_uploads(host, port, effort)),
         rate,
         method,
     )
@@ -88,21 +90,44 @@ def round_trips(probe: EchoProbe, count: int, gap_s: float = GAP_S) -> npt.NDArr
     return np.array(found[1:] if len(found) > 2 else found)  # the first one paid for the connection
 
 
-def _transfers(host: str, port: int, effort: Effort) -> tuple[list[Transfer], str]:
-    """Uploads until the loss is known well enough or the time is over."""
-    try:
-        uploader = Uploader(host, port, congestion_control=CARRIER)
-    except InputError:
-        uploader = Uploader(host, port)
-    carrier = uploader.congestion_control
+def _fresh_uploads(host: str, port: int, effort: Effort) -> tuple[list[Transfer], str]:
+    """Uploads over a new connection each, and their congestion control; fewer where the link is slow.
+
+    A new connection under BBR doubles its rate until the link limits it, whatever is lost on the way. One that has
+    lived for a while may have taken a loss for a limit and stay at a fraction of the rate.
+    """
     done: list[Transfer] = []
+    carrier, end_s = "", time.perf_counter() + effort.upload_s
+    for _ in range(effort.fresh):
+        uploader = _uploader(host, port)
+        try:
+            done.append(uploader.upload(effort.upload_bytes))
+            carrier = uploader.congestion_control
+        finally:
+            uploader.close()
+        if len(done) >= LEAST_UPLOADS and time.perf_counter() > end_s:
+            break
+    return done, carrier
+
+
+def _uploads(host: str, port: int, effort: Effort) -> list[Transfer]:
+    """Uploads over one connection until the loss is known well enough or the time is over."""
+    done: list[Transfer] = []
+    uploader = _uploader(host, port)
     end_s = time.perf_counter() + effort.upload_s
     try:
         while not done or (time.perf_counter() < end_s and not _known_well(done, effort)):
             done.append(uploader.upload(effort.upload_bytes))
     finally:
         uploader.close()
-    return done, carrier
+    return done
+
+
+def _uploader(host: str, port: int) -> Uploader:
+    try:
+        return Uploader(host, port, congestion_control=CARRIER)
+    except InputError:
+        return Uploader(host, port)
 
 
 def _known_well(done: list[Transfer], effort: Effort) -> bool:
@@ -115,22 +140,15 @@ def _loss(transfers: list[Transfer]) -> Estimate:
 
 
 def _rate(transfers: list[Transfer], carrier: str) -> tuple[Estimate, str]:
-    """The rate, resampled by upload, and how it was found.
+    """The rate over uploads of new connections, resampled by upload, and how it was found.
 
     Where the link never was what limited an upload (a link in the same machine) the rate is that of the uploads; it is
     so high that nothing hangs on it.
     """
-    used = [np.array(t.rates_mbps) for t in transfers if t.rates_mbps]
-    method = f"90 % quantile of the kernel's delivery rates, {carrier}"
-    if not used:
-        used = [np.array([t.sent_bytes * 8e-6 / t.took_s]) for t in transfers]
+    found = [np.quantile(t.rates_mbps, RATE_QUANTILE) for t in transfers if t.rates_mbps]
+    method = f"delivery rates that the kernel tells of uploads over a new connection each, {carrier}: "
+    method += "90 % quantile of an upload, then of uploads"
+    if not found:
+        found = [t.sent_bytes * 8e-6 / t.took_s for t in transfers]
         method = "rate of whole uploads, which the link did not limit"
-    rng = np.random.default_rng(0)
-    draws = []
-    for _ in range(300):
-        picked = np.concatenate([used[i] for i in rng.integers(0, len(used), len(used))])
-        draws.append(np.quantile(picked, RATE_QUANTILE))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    everything = np.concatenate(used)
-    value = float(np.quantile(everything, RATE_QUANTILE))
-    return Estimate(value, min(float(low), value), max(float(high), value), everything.size), method
+    return bootstrapped(found, partial(np.quantile, q=UPLOADS_QUANTILE)), method
