@@ -124,6 +124,22 @@ def test_a_fallback_is_played_where_it_was_answered(log, scenario):
     assert found.ok
 
 
+def test_what_a_slow_processor_takes_before_a_call_is_the_frames(log, scenario):
+    """The runtime needs 12 ms before the first call begins: they belong to the latency that is compared."""
+
+    def slow(r):
+        if not isinstance(r, FrameRecord):
+            return r
+        call = r.attempts[0]
+        later = replace(call, started_ms=call.started_ms + 12, ended_ms=call.ended_ms + 12)
+        return replace(r, attempts=[later], latency_ms=r.latency_ms + 12, overhead_ms=12.0)
+
+    before = verify_log(log, site_of(scenario)).requests
+    after = verify_log(rewritten(log, slow), site_of(scenario)).requests
+    assert after.latency_ms == pytest.approx(before.latency_ms + 12)
+    assert after.arrival_ms == pytest.approx(before.arrival_ms)
+
+
 def test_a_restart_in_the_same_folder_is_another_run(tmp_path, log, scenario):
     folder = tmp_path / "logs"
     folder.mkdir()
