@@ -1,8 +1,6 @@
 """A link's rate from real uploads over the test bed's link: what was set is found, whatever connections lose early."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +10,9 @@ from carbonpilot.real.calibrate import link as calibrate_link
 from carbonpilot.real.calibrate.effort import FULL, QUICK
 from carbonpilot.real.calibrate.transfers import Transfer, Uploader
 from carbonpilot.real.probes.echo import EchoServer
+from carbonpilot.real.testbed.echo_process import end_echo_server, start_echo_server
 from carbonpilot.real.testbed.link import Link
-from carbonpilot.real.testbed.namespaces import Namespaces, inside, run_in, unavailable
+from carbonpilot.real.testbed.namespaces import Namespaces, inside, unavailable
 from carbonpilot.real.testbed.profiles import profile_named
 
 PORT = 7007
@@ -27,24 +26,11 @@ needs_a_test_bed = pytest.mark.skipif(
 def lossy():
     """Namespace and address of a device whose uploads go over Emu-B to an echo server."""
     with Namespaces() as ns, Link(ns.device, ns.server, profile_named("emu-b"), seed=3) as link:
-        argv = [
-            sys.executable,
-            "-m",
-            "carbonpilot.real.probes.echo",
-            "--host",
-            "0.0.0.0",
-            "--port",
-            str(PORT),
-        ]
-        server = run_in(ns.server, argv, stdout=subprocess.PIPE, text=True)
-        assert server.stdout is not None
-        server.stdout.readline()
+        server = start_echo_server(ns.server, "0.0.0.0", PORT)
         try:
             yield ns.device, link.server_address
         finally:
-            server.terminate()
-            server.wait()
-            server.stdout.close()
+            end_echo_server(server)
 
 
 @needs_a_test_bed

@@ -126,6 +126,22 @@ def test_regions_lie_behind_the_edge_and_share_its_link(tmp_path):
     assert set(ours()) == before
 
 
+def control_used(connection: socket.socket) -> str:
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+
+
+def test_a_region_is_reached_and_answers_under_the_links_congestion_control(tmp_path):
+    need(unavailable())
+    with Testbed(BedSettings(models=ONE, regions=1, seed=1), tmp_path / "bed") as bed:
+        used = bed.link.congestion_control, bed.link.reply_congestion_control
+        with inside(bed.namespace("region1")):
+            listener = socket.create_server((bed.echo("region1")[0], 0))
+        with listener, inside(bed.device), socket.create_connection(listener.getsockname()[:2]) as sender:
+            answering, _ = listener.accept()
+            with answering:
+                assert (control_used(sender), control_used(answering)) == used
+
+
 def test_a_recorded_link_plays_from_the_moment_that_all_is_ready(tmp_path):
     need(unavailable())
     steps = tuple(Profile("drive", rtt_ms, 0.0, 0.0, 100.0) for rtt_ms in (5.0, 80.0))
@@ -140,7 +156,7 @@ def test_a_recorded_link_plays_from_the_moment_that_all_is_ready(tmp_path):
     [
         (
             {"echo_port": 8002},
-            "echo server of edge|Triton server",
+            "echo server on 0.0.0.0:8002|Triton server",
         ),  # the server and the echo server want the same
         ({"ports": Ports(grpc=8000, http=8000)}, "Triton server"),
     ],

@@ -7,16 +7,15 @@ The regional servers are reached through the edge's network, so they share the d
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...envs.errors import CarbonPilotError, InputError
+from ...envs.errors import InputError
+from .echo_process import end_echo_server, start_echo_server
 from .link import CONTROL, Link
 from .namespaces import Namespaces, ip, run_in, set_sysctl
 from .namespaces import unavailable as namespaces_unavailable
@@ -32,7 +31,6 @@ EDGE = "edge"
 ECHO_PORT = 7007
 REGION_RTT_MS = 12.0  # assumed: what the nearer region of the scenario metro adds
 _REGION_RATE_MBPS = 1000.0  # assumed: the edge's own connection is never the bottleneck
-_END_S = 3.0
 
 
 def unavailable() -> str | None:
@@ -181,37 +179,15 @@ class Testbed:
         control = self.state / f"link-{node}.sock"
         link = stack.enter_context(Link(spaces[EDGE], spaces[node], distance, control=control, subnet=subnet))
         set_sysctl(spaces[EDGE], "net.ipv4.ip_forward", 1)
-        there = ("congctl", self.link.congestion_control) if self.link.congestion_control else ()
-        back = ("congctl", self.link.reply_congestion_control)
-        ip(
-            *("route", "add", link.server_address, "via", self.link.server_address, *there),
-            namespace=spaces.device,
-        )
-        ip("route", "add", "default", "via", link.device_address, *back, namespace=spaces[node])
+        assert self.link.congestion_control is not None  # the bed's link never leaves it to the sockets
+        there = ("via", self.link.server_address, "congctl", self.link.congestion_control)
+        back = ("via", link.device_address, "congctl", self.link.reply_congestion_control)
+        ip("route", "add", link.server_address, *there, namespace=spaces.device)
+        ip("route", "add", "default", *back, namespace=spaces[node])
         return link.server_address
 
     def _start_echo(self, node: str, stack: ExitStack) -> None:
         host = "127.0.0.1" if self.settings.loopback else "0.0.0.0"
-        module = f"{(__package__ or '').rpartition('.')[0]}.probes.echo"
-        argv = [sys.executable, "-m", module, "--host", host, "--port", str(self.settings.echo_port)]
-        space = self.namespace(node)
-        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
-        process = run_in(space, argv, **pipes) if space else subprocess.Popen(argv, **pipes)
-        stack.callback(_end, process)
-        assert process.stdout is not None
-        said = process.stdout.readline().strip()
-        if not said.startswith("echo server on"):
-            raise CarbonPilotError(f"The echo server of {node} did not start: {said or 'it ended'}")
+        process = start_echo_server(self.namespace(node), host, self.settings.echo_port)
+        stack.callback(end_echo_server, process)
         self.echoes[node] = process
-
-
-def _end(process: subprocess.Popen) -> None:
-    process.terminate()
-    try:
-        process.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        with contextlib.suppress(OSError):
-            process.stdout.close()
