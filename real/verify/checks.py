@@ -63,7 +63,10 @@ def _check(part: str, what: str, figure: Figure, unit: str, threshold: float) ->
         f"measured {figure.measured:.4g} {unit}, predicted {figure.predicted:.4g} [{figure.low:.4g}, "
         f"{figure.high:.4g}], {100 * figure.relative_error:+.1f} %; {100 * threshold:g} % are allowed"
     )
-    return Check(part, what, not figure.off(threshold), detail)
+    off = figure.off(threshold)
+    if not off and abs(figure.relative_error) > threshold:
+        detail += ", but the measured value lies within what the prediction leaves open"
+    return Check(part, what, not off, detail)
 
 
 def link_checks(scenario: Scenario, stretches: list[Condition]) -> list[Check]:
