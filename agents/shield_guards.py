@@ -29,7 +29,7 @@ GUARDS = {
     "breaker": "the node, or a split model's head, has failed several times in a row and rests",
     "device-failing": "the device's own model fails; another placement is tried",
     "masked": "the caller forbids the placement",
-    "predicted-late": "misses run ahead of plan, and the placement's tracked upper latency is above the SLO",
+    "predicted-late": "misses run well ahead of plan, and the placement's tracked upper latency is above the SLO",
     "budget": "few misses are left; the smallest upper latency is chosen",
     "policy-error": "the policy raised",
     "illegal-action": "the policy answered with something that is no placement",
@@ -50,7 +50,7 @@ class Guards:
         limited: whether any may not.
         why: reason of each that may not (P,).
         scarce: whether too few misses are left to risk one; not where as many are left as requests.
-        ample: whether misses are neither scarce nor ahead of plan, so that one may be risked.
+        ample: whether misses are neither scarce nor farther ahead of plan than the head start, so one may be risked.
         calm: whether a vector (F,) is sound and all in it young enough: mostly so, and then nothing else need be asked.
         trackers: of the logarithm of answered over believed latency (P,).
     """

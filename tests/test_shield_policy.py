@@ -89,8 +89,9 @@ def test_a_limit_that_the_site_itself_is_beyond_is_wider():
 
 def test_misses_ahead_of_plan_leave_only_what_is_predicted_in_time():
     late = {"edge_b0_latency_ms": 140.0, "north_b0_latency_ms": 60.0, "north_b0_carbon_mg": 0.2}
-    ahead = {"slo_budget_spent": 0.4, "progress": 0.3}
+    ahead = {"slo_budget_spent": 0.45, "progress": 0.3}
     assert overruled("policy", **late)[0] == 1
+    assert overruled("policy", **late, slo_budget_spent=0.35, progress=0.3)[0] == 1  # within the head start
     assert overruled("predicted-late", **late, **ahead)[0] == 3  # the least carbon of those in time
     all_late = {f"{p.name.replace('-', '_')}_latency_ms": 300.0 for p in SITE.placements}
     assert overruled("policy", **all_late, **ahead)[0] == 1  # nothing is in time: the policy knows best
