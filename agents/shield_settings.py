@@ -16,7 +16,7 @@ class ShieldSettings:
             latency is smallest.
         head_start: share of the budget by which misses may run ahead of plan before predictions of lateness count.
             Tuned rules and prices plan with 0.04 to 0.3 themselves; at 0 the shield cost the shipped agents 2 to 6 %
-            (chosen on training tapes, docs/shield.md).
+            on the training tapes that it was chosen on (docs/shield.md).
         miss_level: share of answers that may be above the tracked upper latency; 0.05 tracks the 95th percentile.
         tracker_step: step of the quantile tracker, in logarithms of latency over belief: an answer above the tracked
             quantile raises it by about a tenth.
