@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from testbed_fixture import testbed, triton_environment, triton_loopback  # noqa: F401 - fixtures
+from tune_space import space_file  # noqa: F401 - a fixture
 
 from carbonpilot.envs.scenario import load_scenario, merge, scenario_yaml
 from carbonpilot.envs.schema import Scenario

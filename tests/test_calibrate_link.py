@@ -10,7 +10,8 @@ from carbonpilot.real.calibrate import link as calibrate_link
 from carbonpilot.real.calibrate.effort import FULL, QUICK
 from carbonpilot.real.calibrate.transfers import Transfer, Uploader
 from carbonpilot.real.probes.echo import EchoServer
-from carbonpilot.real.testbed.echo_process import end_echo_server, start_echo_server
+from carbonpilot.real.testbed.child import end_child
+from carbonpilot.real.testbed.echo_process import start_echo_server
 from carbonpilot.real.testbed.link import Link
 from carbonpilot.real.testbed.namespaces import Namespaces, inside, unavailable
 from carbonpilot.real.testbed.profiles import profile_named
@@ -30,7 +31,7 @@ def lossy():
         try:
             yield ns.device, link.server_address
         finally:
-            end_echo_server(server)
+            end_child(server)
 
 
 @needs_a_test_bed

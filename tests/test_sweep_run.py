@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from processes import assert_ends_with
 
 from carbonpilot.agents.run_dir import RunDir
 from carbonpilot.agents.seed_levels import read_training, siblings
@@ -169,23 +170,7 @@ def test_a_child_does_not_outlive_the_process_that_started_it(tmp_path):
         "child.stdout.readline(); print(child.pid, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    deadline = time.monotonic() + 20
-    while _alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _alive(pid)
-
-
-def _alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    assert_ends_with(parent, 20)
 
 
 def test_a_log_says_who_started_it(tmp_path):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from testbed_fixture import control_used
 
 from carbonpilot.envs.errors import CarbonPilotError, InputError
 from carbonpilot.envs.transfer.recording import read_uploads
@@ -217,9 +218,7 @@ def controls_used(ns, link, asked=None):
             sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, asked)
         sender.connect(listener.getsockname()[:2])
         with listener.accept()[0] as answering:
-            ends = (sender, answering)
-            used = [s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16) for s in ends]
-            return tuple(name.rstrip(b"\0").decode() for name in used)
+            return control_used(sender), control_used(answering)
 
 
 def test_the_link_chooses_the_congestion_control_of_hidden_sockets(bed):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from testbed_fixture import need
+from testbed_fixture import control_used, need
 
 from carbonpilot.envs.errors import CarbonPilotError, InputError
 from carbonpilot.real.testbed.bed import BedSettings, Testbed, unavailable
@@ -124,10 +124,6 @@ def test_regions_lie_behind_the_edge_and_share_its_link(tmp_path):
         assert len(folders) == 3
         assert len(set(ours()) - before) >= 4 + 3  # namespaces and servers
     assert set(ours()) == before
-
-
-def control_used(connection: socket.socket) -> str:
-    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
 
 
 def test_a_region_is_reached_and_answers_under_the_links_congestion_control(tmp_path):

@@ -27,6 +27,11 @@ def free_ports() -> Ports:
     return ports
 
 
+def control_used(connection: socket.socket) -> str:
+    """Name of the congestion control that a connection uses for what it sends."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+
+
 def need(reason: str | None) -> None:
     """Skip for a reason, except where a test bed is a must (CARBONPILOT_NEED_TESTBED=1, set by CI)."""
     if reason is not None:

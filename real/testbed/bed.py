@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.errors import InputError
-from .echo_process import end_echo_server, start_echo_server
+from .child import end_child
+from .echo_process import start_echo_server
 from .link import CONTROL, Link
 from .namespaces import Namespaces, ip, run_in, set_sysctl
 from .namespaces import unavailable as namespaces_unavailable
@@ -189,5 +190,5 @@ class Testbed:
     def _start_echo(self, node: str, stack: ExitStack) -> None:
         host = "127.0.0.1" if self.settings.loopback else "0.0.0.0"
         process = start_echo_server(self.namespace(node), host, self.settings.echo_port)
-        stack.callback(end_echo_server, process)
+        stack.callback(end_child, process)
         self.echoes[node] = process

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 from typing import Any
 
 from ...envs.errors import CarbonPilotError
 from ..probes import echo
+from .child import end_child
 from .namespaces import run_in
-
-_END_S = 3.0
 
 
 def start_echo_server(namespace: str | None, host: str, port: int) -> subprocess.Popen:
@@ -30,21 +28,8 @@ def start_echo_server(namespace: str | None, host: str, port: int) -> subprocess
     assert process.stdout is not None
     said = process.stdout.readline().strip()
     if not said.startswith("echo server on"):
-        end_echo_server(process)
+        end_child(process)
         raise CarbonPilotError(
             f"The echo server on {host}:{port} did not start: {said or 'it ended without a word'}"
         )
     return process
-
-
-def end_echo_server(process: subprocess.Popen) -> None:
-    """Terminate it, at the latest by force, and close its pipe; harmless when it has ended."""
-    process.terminate()
-    try:
-        process.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        with contextlib.suppress(OSError):
-            process.stdout.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...envs.errors import CarbonPilotError, InputError
+from .child import end_child
 from .link_control import CONTROL, LinkControl, default_state_folder
 from .namespaces import ip, kernel_congestion_control, unavailable
 from .netem import netem_missing
@@ -20,7 +21,6 @@ from .profiles import PROFILES, Profile
 __all__ = ["CONTROL", "Kind", "Link", "LinkControl", "default_state_folder"]
 
 Kind = Literal["netem", "tun"]
-_END_S = 3.0
 
 
 class Link(LinkControl):
@@ -134,15 +134,7 @@ class Link(LinkControl):
         """End the link; its interfaces go with it. Harmless when called twice."""
         process, self._process = self._process, None
         if process is not None:
-            process.terminate()
-            try:
-                process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
+            end_child(process)
         if self._folder is not None:
             self._folder.cleanup()
 

@@ -6,7 +6,6 @@ The images are flat grey JPEG files or pixels of the model's size, so that they 
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 
 from ...envs.errors import CarbonPilotError, InputError
 from ..probes.triton_counters import capacity_per_s
+from .child import end_child
 from .namespaces import owner, run_in
 from .repository.settings import ModelSet, ServedModel
 
@@ -117,15 +117,7 @@ class Tenants:
         """Stop sending, wait for what is under way (at most 3 s) and return the counts."""
         process, self._process = self._process, None
         if process is not None:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            end_child(process, _END_S)
         return read_report(self.report)
 
     def __enter__(self) -> Tenants:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from ...envs.errors import CarbonPilotError, InputError
 from ..probes.tcp_info import TcpInfo, read_tcp_info
+from .child import end_child
 from .link import Link
 from .namespaces import Namespaces, inside, run_in, set_sysctl
 from .profiles import Profile
@@ -110,7 +111,7 @@ class UploadBed:
             ]
             argv = [sys.executable, "-m", f"{__package__}.upload_sink", "--port", str(PORT)]
             sink = run_in(self._ns.server, argv, stdout=subprocess.PIPE, text=True)
-            stack.callback(_end, sink)
+            stack.callback(end_child, sink)
             if sink.stdout is None or sink.stdout.readline().strip() != "ready":
                 raise CarbonPilotError("The sink of the uploads did not start.")
             self._stack = stack.pop_all()
@@ -238,10 +239,3 @@ def _upload(connection: socket.socket, payload: bytes) -> None:
     connection.sendall(payload)
     if not receive(connection, REPLY_BYTES, memoryview(bytearray(REPLY_BYTES))):
         raise ConnectionError("closed by the sink")
-
-
-def _end(process: subprocess.Popen) -> None:
-    process.terminate()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
