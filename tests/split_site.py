@@ -12,6 +12,23 @@ HEAD_MS, TAIL_MS, WHOLE_MS, LOCAL_MS = 40.0, 10.0, 16.0, 100.0
 KB, ACTIVATION_KB, MBPS, RTT_MS = 150.0, 25.0, 20.0, 8.0
 SEND_MS, SEND_CUT_MS = KB * 8 / MBPS, ACTIVATION_KB * 8 / MBPS
 
+# A split placement beside those of the tests' tiny site.
+SPLIT_PLACE: dict[str, Any] = {
+    "name": "edge-cut",
+    "node": "edge",
+    "model": "segformer-b0",
+    "service": {"distribution": "deterministic", "mean_ms": 9},
+    "active_energy_j": 1.0,
+    "batched_energy_j": 0.25,
+    "accuracy_miou": 37.4,
+    "split": {
+        "cut": "cut-004",
+        "service": {"distribution": "deterministic", "mean_ms": 25},
+        "active_energy_j": 0.4,
+        "activation_kb": 12.5,
+    },
+}
+
 
 def deterministic(ms: float) -> dict[str, Any]:
     """A service time without chance."""

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from split_site import SPLIT_PLACE
 from test_executors_split import frame
-from test_runtime_split import SPLIT_PLACE
 
 from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.scenario import scenario_dict

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from runtime_fixture import QUICK, Lab, options, write_site
 from split_model import SIZE, SplitServer, running
-from test_runtime_split import BELIEVED, SPLIT_PLACE
+from split_site import SPLIT_PLACE
+from test_runtime_split import BELIEVED
 
 from carbonpilot.envs.scenario import merge
 from carbonpilot.real.executors.make import make_executors

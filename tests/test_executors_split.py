@@ -15,7 +15,7 @@ import onnx
 import pytest
 from site_builder import site_of
 from split_model import CUT, SIZE, SplitServer, running, small_model
-from test_runtime_split import SPLIT_PLACE
+from split_site import SPLIT_PLACE
 
 from carbonpilot.envs.errors import InputError, MissingExtraError
 from carbonpilot.real.doctor.site_checks import site_findings

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from site_builder import site_of
-from test_runtime_split import SPLIT_PLACE
+from split_site import SPLIT_PLACE
 
 from carbonpilot.envs.absence import without_nodes
 from carbonpilot.envs.errors import InputError, ScenarioError

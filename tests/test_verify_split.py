@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from site_builder import site_of
-from test_runtime_split import SPLIT_PLACE
+from split_site import SPLIT_PLACE
 from test_site_split import TAIL, WHOLE
 
 from carbonpilot.envs.scenario import scenario_dict
