@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from ..envs.console import Progress
 from ..envs.errors import CarbonPilotError, InputError
 from ..envs.schema import Scenario
 from ..envs.simulator import Simulator
@@ -42,7 +43,6 @@ TIME_BINS = 50
 CDF_POINTS = 2001
 
 F64 = npt.NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
 
 
 def benchmark(

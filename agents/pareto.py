@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..envs.console import Progress
 from ..envs.dial import WISHES, scenario_at
 from ..envs.errors import InputError
 from ..envs.schema import Scenario, Wishes
@@ -28,7 +29,6 @@ MISSES, P95, ACCURACY = "slo_miss_rate", "latency_p95_ms", "accuracy_miou"
 METRICS = (CARBON, P95, MISSES, ACCURACY)
 # Where a wish rises: the metric that follows it, and in which direction.
 FOLLOWS = {"carbon": (CARBON, -1), "latency": (MISSES, -1), "accuracy": (ACCURACY, +1)}
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ keeps the objective; where it cannot be kept, nothing is to be learned of a poli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..envs.console import Progress, part_of
 from ..envs.errors import CarbonPilotError, InputError, unknown_name
 from ..envs.schema import Scenario
 from ..oracle.solvers import BUDGET
@@ -22,7 +23,6 @@ from .shift_cases import CASES, UNCHANGED, ShiftCase
 from .shift_rows import CaseResult, ShiftRow, judge, safest
 
 LOCAL = "always-local"
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def shift_report(
             continue
         site = case.of(scenario)
         entries = _once([*always, *(rules if chosen is None else [chosen]), *asked])
-        report = _nested(progress, number, len(cases))
+        report = part_of(progress, number, len(cases))
         played = _play(site, entries, episodes, seed, traces_dir, report)
         feasible = played[BUDGET].metrics[MET] == 1.0
         if chosen is None:
@@ -142,13 +142,6 @@ def _with_shield(entries: list[Contestant], scenario: Scenario) -> list[Contesta
 
 def _once(entries: list[Contestant]) -> list[Contestant]:
     return list({entry.name: entry for entry in entries}.values())
-
-
-def _nested(progress: Progress | None, number: int, cases: int) -> Progress | None:
-    """Progress of one case as part of the whole."""
-    if progress is None:
-        return None
-    return lambda name, done, total: progress(name, number * total + done, cases * total)
 
 
 def _play(

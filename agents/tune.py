@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from ..envs.console import Progress
 from ..envs.errors import InputError
 from ..envs.files import check_output_file
 from ..envs.scenario import load_scenario, refuse_held_out, scenario_sha256
@@ -34,7 +35,6 @@ from .tuned_file import SCHEMA, read_tuned, write_tuned
 
 ALL = "all"
 FINALISTS = 16  # settings that meet the fresh tapes
-Progress = Callable[[str, int, int], None]
 
 
 def run_tune(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINES = 10  # plain lines of a whole job
+Progress = Callable[[str, int, int], None]  # what is being done, done, total
 
 
 def table_console(width: int) -> Console:
@@ -21,13 +22,13 @@ def table_console(width: int) -> Console:
 
 
 @contextlib.contextmanager
-def progress(label: str) -> Iterator[Callable[[str, int, int], None]]:
+def progress(label: str) -> Iterator[Progress]:
     """Lend a function of (what is being done, done, total) to call as often as one likes.
 
     Everything goes to standard error, so that results can be piped.
     """
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     shown = 0
@@ -41,8 +42,16 @@ def progress(label: str) -> Iterator[Callable[[str, int, int], None]]:
     if not console.is_terminal:
         yield line
         return
-    with Progress(console=console, transient=True) as bar:
+    with Bar(console=console, transient=True) as bar:
         task = bar.add_task(label)
         yield lambda what, done, total: bar.update(
             task, completed=done, total=total, description=f"{label}: {what}"
         )
+
+
+def part_of(progress: Progress | None, number: int, parts: int, name: str = "") -> Progress | None:
+    """Progress of one part, counted from 0, as progress of the whole; ``name`` goes before what is being done."""
+    if progress is None:
+        return None
+    begin = f"{name}: " if name else ""
+    return lambda what, done, total: progress(begin + what, number * total + done, parts * total)

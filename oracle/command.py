@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..envs.console import Progress
 from ..envs.errors import InputError, unknown_name
 from ..envs.scenario import load_scenario
 from ..envs.schema import Scenario
@@ -20,7 +21,6 @@ from .result import OracleResult
 from .solvers import BUDGET, ORACLES, solve_budget_coupled, solve_per_request
 
 TABLE_WIDTH = 110  # columns that the table needs; narrower terminals wrap it
-Progress = Callable[[str, int, int], None]
 
 
 def run_oracle(

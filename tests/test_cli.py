@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from carbonpilot import __version__, cli
-from carbonpilot.envs.console import progress
+from carbonpilot.envs.console import part_of, progress
 from carbonpilot.envs.errors import CarbonPilotError, InputError
 from carbonpilot.envs.scenario import scenario_json_schema, shipped_scenarios
 
@@ -211,3 +211,16 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
             report("random", done, 1000)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"benchmark: {share} %, random" for share in range(10, 101, 10)]
+
+
+def test_progress_goes_on_over_several_sites(capsys):
+    with progress("sweep report") as report:
+        for number, site in enumerate(("metro", "split")):
+            told = part_of(report, number, 2, site)
+            assert told is not None
+            for done in range(0, 101):
+                told("random", done, 100)
+    lines = capsys.readouterr().err.splitlines()
+    sites = ["metro"] * 5 + ["split"] * 5
+    assert lines == [f"sweep report: {10 * n} %, {site}: random" for n, site in enumerate(sites, 1)]
+    assert part_of(None, 0, 2) is None

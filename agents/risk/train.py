@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import __version__
+from ...envs.console import Progress
 from ...envs.errors import InputError
 from ...envs.observation import build_table, remote_placements
 from ...envs.scenario import load_scenario, refuse_held_out, scenario_sha256
@@ -43,7 +44,6 @@ from .tune_price import TunedPrice, options_of, tune_price
 
 RULE = SloPredictiveBudget.name
 Say = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
 
 
 def run_risk_training(

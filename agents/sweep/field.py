@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+from ...envs.console import Progress
 from ...envs.errors import CarbonPilotError, InputError
 from ...envs.schema import Scenario
 from ..benchmark import play
@@ -20,8 +21,6 @@ from ..rule_parameters import TunedRules
 from ..seed_levels import LEARNED_RISK, Siblings
 
 ORACLE = "oracle-"
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

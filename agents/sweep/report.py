@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...envs.console import Progress, part_of
 from ...envs.errors import InputError
 from ...envs.scenario import load_scenario, scenario_sha256
 from ...envs.schema import Scenario
@@ -23,7 +24,6 @@ from .folder import SweepFolder
 from .report_heads import Added, heads_of
 
 SEEDS_ASKED = 5  # training seeds behind a figure that is published
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def sweep_report(
         seed: the tapes follow from it.
         tuned: parameters of the rules, instead of the shipped ones.
         jobs: processes.
-        progress: called with what was played, policies done and policies in all of a site.
+        progress: called with what was played, policies done and policies in all, over all sites.
         on: scenarios to play instead of those that the agents were trained on.
         traces: trace folder; takes the form of each scenario that reads files.
 
@@ -105,11 +105,11 @@ def sweep_report(
     """
     folder = SweepFolder.existing(path)
     sites = dict.fromkeys(record["scenario"] for record in folder.trials.values())
-    found = [
-        _site(folder, site, place, episodes, seed, tuned, traces, jobs, progress)
-        for site in sites
-        for place in on or [None]
-    ]
+    cases = [(site, place) for site in sites for place in on or [None]]
+    found = []
+    for number, (site, place) in enumerate(cases):
+        told = part_of(progress, number, len(cases), place or site)
+        found.append(_site(folder, site, place, episodes, seed, tuned, traces, jobs, told))
     reports = [report for report in found if report is not None]
     if not reports:
         raise InputError(f"{path} has no finished run yet: carbonpilot sweep run ... --out {path}")

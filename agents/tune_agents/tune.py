@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from ...envs.console import Progress
 from ...envs.files import check_output_file
 from ...envs.scenario import scenario_sha256
 from ..provenance import command_line
@@ -27,8 +28,6 @@ from .pool import Pool
 from .search import AgentSearch, Tried, best, ended, trial_folder
 from .space import Space, check_space, read_space
 from .worker import Job
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
