@@ -1,6 +1,7 @@
 """The link between real namespaces: real packets, changed while they flow, and nothing left after a killed run."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -30,7 +31,7 @@ from carbonpilot.real.testbed.namespaces import (
 )
 from carbonpilot.real.testbed.profiles import PROFILES, Profile, Schedule
 from carbonpilot.real.testbed.uploads import Job, UploadBed
-from carbonpilot.real.testbed.uploads_file import COLUMNS, write_summary, write_uploads
+from carbonpilot.real.testbed.uploads_file import COLUMNS, measure_with_rig, write_summary, write_uploads
 
 pytestmark = pytest.mark.skipif(
     unavailable() is not None or not os.path.exists("/dev/net/tun"),
@@ -308,18 +309,22 @@ def test_measured_uploads_are_a_recording_for_the_model(tmp_path):
         for connection in range(2)
     ]
     with UploadBed(links=2) as bed:
-        done = list(bed.measure(jobs))
+        done = list(measure_with_rig(bed, jobs))
         with pytest.raises(InputError, match="no congestion control 'nosuch'"):
             bed.connect(bed.links[0], "nosuch")
-    rig = {"rig_rtt_ms": 0.3, "rig_packet_us": 7.0}
-    write_uploads(out, done, rig)
-    write_summary(tmp_path / "summary.json", done, rig)
+    rigs = {measured.job.congestion_control: rig for measured, rig in done}
+    assert len(set(rigs.values())) == 2, "measured anew for each kind of connection"
+    assert all(0.05 < rig.rtt_ms < 20 and 0.5 < rig.packet_us < 200 for rig in rigs.values())
+    write_uploads(out, done)
+    write_summary(tmp_path / "summary.json", done)
     assert out.read_text().splitlines()[0] == ",".join(COLUMNS)
     cell = read_uploads(out)["lan", "cubic", 30_000]
-    kept = sum(m.kept for m in done if m.job.congestion_control == "cubic")
+    kept = sum(m.kept for m, _ in done if m.job.congestion_control == "cubic")
     assert len(cell.connections) == kept
     assert all(len(uploads) == 5 for uploads in cell.connections.values())
-    assert cell.rig_packet_us == 7.0
+    assert (cell.rig_rtt_ms, cell.rig_packet_us) == (rigs["cubic"].rtt_ms, rigs["cubic"].packet_us)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["rig_rtt_ms"]["least"] == min(rig.rtt_ms for rig in rigs.values())
     # Two milliseconds of round trip, at least on average.
     assert min(min(uploads) for uploads in cell.connections.values()) > 0.3
 

@@ -49,7 +49,7 @@ def uploads(
     from ...envs.files import check_output_file
     from .profiles import PROFILES, profile_named
     from .uploads import Job, Measured, UploadBed
-    from .uploads_file import measure_rig, summary_path, write_summary, write_uploads
+    from .uploads_file import Rig, measure_with_rig, summary_path, write_summary, write_uploads
 
     profiles = [profile_named(name) for name in profile]
     if any(p.outage for p in profiles):
@@ -67,25 +67,23 @@ def uploads(
         for size in sizes
         for c in range(connections)
     ]
-    done: list[Measured] = []
+    done: list[tuple[Measured, Rig]] = []
     with (
         UploadBed(links, no_slow_start_after_idle=no_slow_start_after_idle) as bed,
         progress("uploads") as tell,
     ):
-        rig = measure_rig(bed)
         try:
-            for measured in bed.measure(jobs):
-                done.append(measured)
+            for measured, rig in measure_with_rig(bed, jobs):
+                done.append((measured, rig))
                 job = measured.job
                 what = f"{job.profile.name}, {job.congestion_control}, {job.payload_bytes / 1000:g} kB"
                 tell(what, len(done), len(jobs))
         finally:  # what was measured before an interruption is kept
             if done:
-                write_uploads(out, done, rig)
+                write_uploads(out, done)
                 settings = {"links": links, "gap_ms": gap_ms, "reconnect": reconnect}
                 settings["no_slow_start_after_idle"] = no_slow_start_after_idle
-                write_summary(summary_path(out), done, rig, **settings)
-    dropped = sum(not m.kept for m in done)
-    typer.echo(
-        f"{out}: {sum(len(m.uploads) for m in done if m.kept)} uploads, {dropped} connections left out"
-    )
+                write_summary(summary_path(out), done, **settings)
+    kept = [measured for measured, _ in done if measured.kept]
+    uploaded = sum(len(measured.uploads) for measured in kept)
+    typer.echo(f"{out}: {uploaded} uploads, {len(done) - len(kept)} connections left out")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,35 +26,51 @@ _NOTHING = Profile("nothing", 0.0, 0.0, 0.0, 10_000.0)  # a link that adds nothi
 _RIG_UPLOADS, _RIG_SKIPPED, _RIG_BYTES, _SEGMENT_BYTES = 40, 5, 1_000_000, 1448
 
 
-def measure_rig(bed: UploadBed) -> dict[str, float]:
-    """What the rig adds by itself, from uploads over a link without delay, loss or rate.
+@dataclass(frozen=True)
+class Rig:
+    """What the rig adds by itself: ms of a one-byte upload, and microseconds for each further packet."""
 
-    Returns:
-        ``rig_rtt_ms``: median of a one-byte upload; ``rig_packet_us``: further time for each further packet.
+    rtt_ms: float
+    packet_us: float
+
+
+def measure_with_rig(bed: UploadBed, jobs: Sequence[Job]) -> Iterator[tuple[Measured, Rig]]:
+    """Measure every job; before those of one kind (profile, congestion control, payload) the rig by itself.
+
+    A virtual machine's host is fast or slow for minutes at a time, so one measurement of the rig does not do for all.
     """
+    for _, cell in itertools.groupby(jobs, lambda job: _order_of(job)[:3]):
+        rig = measure_rig(bed)
+        for measured in bed.measure(list(cell)):
+            yield measured, rig
+
+
+def measure_rig(bed: UploadBed) -> Rig:
+    """What the rig adds by itself, from uploads over a link without delay, loss or rate (medians)."""
     medians = []
     for payload in (1, _RIG_BYTES):
         (measured,) = bed.measure([Job(_NOTHING, "cubic", payload, 0, _RIG_UPLOADS)])
         medians.append(statistics.median(u.took_ms for u in measured.uploads[_RIG_SKIPPED:]))
     per_packet_us = 1e3 * (medians[1] - medians[0]) / (_RIG_BYTES / _SEGMENT_BYTES)
-    return {"rig_rtt_ms": round(medians[0], 4), "rig_packet_us": round(per_packet_us, 3)}
+    return Rig(round(medians[0], 4), round(per_packet_us, 3))
 
 
-def write_uploads(path: str | Path, done: Sequence[Measured], rig: dict[str, float]) -> None:
+def write_uploads(path: str | Path, done: Sequence[tuple[Measured, Rig]]) -> None:
     """Write the connections that were measured on time; an existing file is replaced whole."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for measured in sorted((m for m in done if m.kept), key=_order):
+    for measured, rig in sorted(((m, r) for m, r in done if m.kept), key=lambda pair: _order_of(pair[0].job)):
         writer.writerows(_rows(measured, rig))
     atomic_write_text(path, text.getvalue())
 
 
-def write_summary(path: str | Path, done: Sequence[Measured], rig: dict[str, float], **more: Any) -> None:
+def write_summary(path: str | Path, done: Sequence[tuple[Measured, Rig]], **more: Any) -> None:
     """Write how the rows were measured: the rig, the machine, and what was thrown away for a late relay."""
     from ... import __version__
 
-    late = [m.late_p99_ms for m in done if m.late_p99_ms is not None]
+    connections = [measured for measured, _ in done]
+    late = [m.late_p99_ms for m in connections if m.late_p99_ms is not None]
     write_json(
         path,
         {
@@ -61,12 +79,13 @@ def write_summary(path: str | Path, done: Sequence[Measured], rig: dict[str, flo
             "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "kernel": platform.release(),
             "machine": platform.machine(),
-            **rig,
+            "rig_rtt_ms": _spread([rig.rtt_ms for _, rig in done]),
+            "rig_packet_us": _spread([rig.packet_us for _, rig in done]),
             "most_late_ms": MOST_LATE_MS,
             "late_p99_ms": {"median": statistics.median(late), "max": max(late)} if late else None,
             "connections": len(done),
-            "connections_dropped": sum(not m.kept for m in done),
-            "connections_repeated": sum(m.starved > 0 for m in done),
+            "connections_dropped": sum(not m.kept for m in connections),
+            "connections_repeated": sum(m.starved > 0 for m in connections),
             **more,
         },
     )
@@ -77,12 +96,17 @@ def summary_path(path: str | Path) -> Path:
     return Path(path).with_suffix(".summary.json")
 
 
-def _order(measured: Measured) -> tuple[str, str, int, int]:
-    job = measured.job
+def _spread(values: Sequence[float]) -> dict[str, float] | None:
+    return (
+        {"least": min(values), "median": statistics.median(values), "most": max(values)} if values else None
+    )
+
+
+def _order_of(job: Job) -> tuple[str, str, int, int]:
     return job.profile.name, job.congestion_control, job.payload_bytes, job.connection
 
 
-def _rows(measured: Measured, rig: dict[str, float]) -> list[tuple[Any, ...]]:
+def _rows(measured: Measured, rig: Rig) -> list[tuple[Any, ...]]:
     job, rows = measured.job, []
     for upload in measured.uploads:
         info = upload.info
@@ -96,7 +120,7 @@ def _rows(measured: Measured, rig: dict[str, float]) -> list[tuple[Any, ...]]:
                     f"{info.rtt_us / 1e3:.3f}",
                     f"{info.rttvar_us / 1e3:.3f}",
                 ),
-                *(info.snd_cwnd, info.total_retrans, least, rig["rig_rtt_ms"], rig["rig_packet_us"]),
+                *(info.snd_cwnd, info.total_retrans, least, rig.rtt_ms, rig.packet_us),
             )
         )
     return rows
