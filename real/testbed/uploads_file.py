@@ -96,10 +96,8 @@ def summary_path(path: str | Path) -> Path:
     return Path(path).with_suffix(".summary.json")
 
 
-def _spread(values: Sequence[float]) -> dict[str, float] | None:
-    return (
-        {"least": min(values), "median": statistics.median(values), "most": max(values)} if values else None
-    )
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"least": min(values), "median": statistics.median(values), "most": max(values)}
 
 
 def _order_of(job: Job) -> tuple[str, str, int, int]:
