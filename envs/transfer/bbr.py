@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .connection import ACK_SEGMENTS, F64, INITIAL_WINDOW, Connection, Path, Round
+from .max_filter import update_max
 
 HIGH_GAIN = 2.885  # 2 / ln 2, Cardwell 2016, Startup
 PACING_MARGIN = 0.99  # Linux bbr_pacing_margin_percent = 1
@@ -17,6 +18,16 @@ CYCLE = np.array([1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # Cardwell 2016, P
 # Mean gain over 1 to 8 phases from each phase on: a round that is longer than a phase sees several.
 MEAN_GAIN = np.array(
     [[np.take(CYCLE, np.arange(i, i + n), mode="wrap").mean() for n in range(1, 9)] for i in range(8)]
+)
+# The best mean of as many phases that begins within the round, over the mean of the round's own.
+BEST_STRETCH = (
+    np.array(
+        [
+            [MEAN_GAIN.take(range(i, i + n), axis=0, mode="wrap")[:, n - 1].max() for n in range(1, 9)]
+            for i in range(8)
+        ]
+    )
+    / MEAN_GAIN
 )
 FILTER_ROUNDS = 10.0  # Cardwell 2016: window of the bandwidth max-filter
 EXTRA_ROUNDS = 5.0  # Linux bbr_extra_acked_win_rtts
@@ -38,13 +49,13 @@ class Bbr(Connection):
         """Open connections in Startup; the first pacing rate is the initial window in one RTT."""
         super().__init__(path)
         size = self.cwnd.size
-        # Windowed maximum: the best three of ten rounds (Linux lib/win_minmax.c).
-        self.best = np.zeros((size, 3))
+        self.best = np.zeros((size, 3))  # of ten rounds
         self.best_round = np.zeros((size, 3))
         self.round_count = np.zeros(size)
         self.pace = HIGH_GAIN * INITIAL_WINDOW / path.rtt_ms
         self.min_rtt_ms = path.rtt_ms.astype(float)
         self.min_rtt_at_ms = np.zeros(size)
+        self.lowest_rtt_ms = path.rtt_ms.astype(float)  # of all (Linux tcp_min_rtt: of five minutes)
         self.full = np.zeros(size, dtype=bool)  # the pipe was found full: ProbeBW from then on
         self.full_bw = np.zeros(size)
         self.full_count = np.zeros(size)
@@ -53,10 +64,13 @@ class Bbr(Connection):
         self.extra_rounds = np.zeros(size)
         self.probe_rtt_until_ms = np.full(size, -1.0)
         self.conserve = np.zeros(size)  # window of the round after a loss, 0: none
+        self.recovered = np.zeros(size)  # place in the flight, 0 to 1, where the last recovery ends
         self.flight = np.zeros(size)  # delivered in the round before, 0 at the start of an upload
         self.flight_ms = np.zeros(size)  # interval that its first packet's sample cannot undercut
         self.flight_end_ms = np.zeros(size)  # the same of its last packet
         self.flight_pace = np.zeros(size)  # segments per ms that it could leave at
+        self.flight_stretch = np.ones(size)  # how much its best stretch of one RTT exceeds both
+        self.stretch = np.ones(size)  # the same of the round under way
         self.tail_share = np.ones(size)  # share of the last flight acked after the resending began
         self.last_rtt_ms = path.rtt_ms.astype(float)
 
@@ -65,6 +79,9 @@ class Bbr(Connection):
         super().begin(segments)
         self.flight = np.zeros(segments.size)
         self.conserve = np.zeros(segments.size)
+        self.recovered = np.zeros(segments.size)
+        self.stretch = np.ones(segments.size)
+        self.flight_stretch = np.ones(segments.size)
         self.pace = np.where(self.full, PACING_MARGIN * self.best[:, 0], self.pace)
 
     def pacing(self) -> F64:
@@ -73,12 +90,15 @@ class Bbr(Connection):
 
     def quantum(self) -> F64:
         """Segments that leave in one piece: 1 ms of data and, on short paths, more (Linux tcp_tso_autosize)."""
-        halvings = np.floor(self.min_rtt_ms / SHORT_PATH_MS)
+        halvings = np.floor(self._lowest_ms() / SHORT_PATH_MS)
         whole = np.minimum(self.goal() + np.floor(MOST_AT_ONCE * 0.5**halvings), MOST_AT_ONCE)
         # Once acks come in, a piece is what the window has room for, at least a third of it (Linux
         # tcp_tso_should_defer).
         room = np.maximum(self.cwnd - self.pace * self.last_rtt_ms, self.cwnd / WINDOW_SHARES)
         return np.where(self.rounds > 0, np.minimum(whole, np.maximum(room, 2.0)), whole)
+
+    def _lowest_ms(self) -> F64:
+        return self.lowest_rtt_ms
 
     def goal(self) -> F64:
         """Segments in one piece as BBR counts on them: 1 ms of data, at least two (Linux bbr_tso_segs_goal)."""
@@ -100,21 +120,34 @@ class Bbr(Connection):
         sample = self._sample(path, first, seen)
         # A flight sent after idling is marked application-limited; later rounds are not (Linux tcp_rate.c).
         use = (~first | (sample >= self.best[:, 0])) & (sample > 0)
-        self._filter(use, sample)
+        update_max(self.best, self.best_round, self.round_count, use, sample, FILTER_ROUNDS)
         self.full_bw = np.where(seen.timeout, 0.0, self.full_bw)  # Linux bbr_set_state
         self._check_full(~first)
         self._min_rtt(first, seen)
         self._extra_acked(first, seen)
+        # Acks that come at the path's rate, or a window that is full, show nothing of a probing pace.
+        held = seen.window_limited | (seen.spread_ms > seen.leaving_ms)
+        self.flight_stretch = np.where(held, 1.0, self.stretch)
         self._cycle(first, seen)
         self._set_window(seen)
         self.flight = seen.delivered
         self.flight_pace = seen.pace * seen.delivered / np.maximum(seen.delivered - seen.owed, 1.0)
         # A timer's silence counts: the rate sample of what it resends starts at the last ack before it.
-        self.flight_ms = np.maximum(seen.rtt_ms, seen.spread_ms) + seen.waited_ms
-        self.flight_end_ms = np.maximum(seen.end_rtt_ms, seen.spread_ms) + seen.waited_ms
+        train_ms = self._train_ms(seen)
+        self.flight_ms = np.maximum(seen.rtt_ms, train_ms) + seen.waited_ms
+        self.flight_end_ms = np.maximum(seen.end_rtt_ms, train_ms) + seen.waited_ms
         share = np.where(seen.lost > 0, 1.0 - seen.first_loss, 1.0)
         self.tail_share = np.where(seen.waited_ms > 0, 0.0, share)
         self.last_rtt_ms = seen.end_rtt_ms
+
+    def _train_ms(self, seen: Round) -> F64:
+        # A fall of the delay brings acks closer than the path's rate; how fast they were sent still bounds a sample
+        # (Linux tcp_rate.c).
+        return np.maximum(seen.leaving_ms, seen.spread_ms - seen.fall_ms)
+
+    def _best_stretch(self) -> F64:
+        # Every ack is a sample: the one whose RTT covers the probing phase and not the draining one is the greatest.
+        return BEST_STRETCH
 
     def _sample(self, path: Path, first: np.ndarray, seen: Round) -> F64:
         # Delivery rate: delivered / max(send time, ack time), draft-cheng section 3.2.
@@ -126,35 +159,12 @@ class Bbr(Connection):
         )
         running = np.maximum(self.flight * share, 1.0) / interval
         # Acks are counted from one to another, so a paced flight shows its pace, not the next whole segment.
-        sample = np.where(first, fresh, np.minimum(running, self.flight_pace))
+        running = self.flight_stretch * np.minimum(running, self.flight_pace)
+        sample = np.where(first, fresh, running)
         # A burst that is acked before the next one leaves has nothing in flight before it: its own rate is the sample.
         burst = np.minimum(seen.quantum, seen.delivered)
         alone = burst / (seen.least_rtt_ms + burst / path.rate)
         return np.where(alone > seen.pace, np.maximum(sample, alone), sample)
-
-    def _filter(self, use: np.ndarray, sample: F64) -> None:
-        """Kathleen Nichols' windowed maximum (Linux lib/win_minmax.c)."""
-        b, r, now = self.best, self.best_round, self.round_count
-        fresh = use & ((sample >= b[:, 0]) | (now - r[:, 2] > FILTER_ROUNDS))
-        second = use & ~fresh & (sample >= b[:, 1])
-        third = use & ~fresh & ~second & (sample >= b[:, 2])
-        b[fresh] = sample[fresh, None]
-        r[fresh] = now[fresh, None]
-        b[second, 1:] = sample[second, None]
-        r[second, 1:] = now[second, None]
-        b[third, 2] = sample[third]
-        r[third, 2] = now[third]
-        old = np.flatnonzero(use & ~fresh)
-        for _ in range(2):
-            old = old[now[old] - r[old, 0] > FILTER_ROUNDS]
-            b[old, :2], r[old, :2] = b[old, 1:], r[old, 1:]
-            b[old, 2], r[old, 2] = sample[old], now[old]
-        aged = np.flatnonzero(use & ~fresh)
-        age = now[aged] - r[aged, 0]
-        quarter = aged[(age > FILTER_ROUNDS / 4) & (r[aged, 1] == r[aged, 0])]
-        b[quarter, 1:], r[quarter, 1:] = sample[quarter, None], now[quarter, None]
-        half = aged[(age > FILTER_ROUNDS / 2) & (r[aged, 2] == r[aged, 1])]
-        b[half, 2], r[half, 2] = sample[half], now[half]
 
     def _check_full(self, counted: np.ndarray) -> None:
         who = counted & ~self.full
@@ -168,6 +178,7 @@ class Bbr(Connection):
         rtt = seen.least_rtt_ms
         lower = (rtt <= self.min_rtt_ms) | expired
         self.min_rtt_ms = np.where(lower, rtt, self.min_rtt_ms)
+        self.lowest_rtt_ms = np.minimum(self.lowest_rtt_ms, rtt)
         self.min_rtt_at_ms = np.where(lower, self.now_ms, self.min_rtt_at_ms)
         # ProbeRTT, unless the sample came after idling (Linux bbr_update_min_rtt, idle_restart).
         enter = expired & ~first
@@ -197,7 +208,9 @@ class Bbr(Connection):
         short = (seen.lost == 0) & (seen.sent < wanted)
         steps = np.where(short, np.minimum(steps, (8.0 - self.phase) % 8.0), steps)
         self.phase = np.where(self.full, (self.phase + steps) % 8.0, self.phase)
-        mean_gain = MEAN_GAIN[self.phase.astype(np.intp), passed.astype(np.intp) - 1]
+        at = self.phase.astype(np.intp), passed.astype(np.intp) - 1
+        mean_gain = MEAN_GAIN[at]
+        self.stretch = np.where(self.full, self._best_stretch()[at], 1.0)
         mean_gain = np.where(short & (self.phase == 0.0), CYCLE[0], mean_gain)
         gain = np.where(self.full, mean_gain, HIGH_GAIN)
         pace = PACING_MARGIN * gain * self.best[:, 0]
@@ -214,6 +227,16 @@ class Bbr(Connection):
         grow = self.cwnd < target
         self.cwnd = np.where(self.full, np.minimum(grown, target), np.where(grow, grown, self.cwnd))
         self.cwnd = np.maximum(self.cwnd, MIN_WINDOW)
-        # Packet conservation in the round after a loss; a timeout starts again from one segment.
-        conserve = np.where(seen.lost > 0, np.maximum(seen.delivered, MIN_WINDOW), 0.0)
-        self.conserve = np.where(seen.timeout, 1.0, conserve)
+        self._conserve(seen, target)
+
+    def _conserve(self, seen: Round, target: F64) -> None:
+        # A recovery begins with one round of packet conservation. Losses found before it ends prolong it without
+        # another: the window grows again by what is acked, less what is lost (Linux
+        # bbr_set_cwnd_to_recover_or_restore). A timeout starts again from one segment.
+        longer = seen.first_loss < self.recovered
+        most = np.where(self.full, target, np.maximum(target, self.conserve))  # Startup cuts nothing
+        grown = np.minimum(self.conserve + seen.delivered - seen.lost, most)
+        window = np.maximum(np.where(longer, grown, seen.delivered), MIN_WINDOW)
+        hurt = seen.lost > 0
+        self.conserve = np.where(seen.timeout, 1.0, np.where(hurt, window, 0.0))
+        self.recovered = np.where(hurt & ~seen.timeout, seen.last_loss, 0.0)

@@ -19,7 +19,7 @@ from .connection import MIN_RTO_MS, Path
 from .cubic import Cubic
 from .states import JITTER_SHARE, STATES
 from .table import DRAWS, JITTER_SHARES, REFERENCE_RTT_MS, save_table
-from .tcp import open_connections, upload
+from .tcp import upload
 
 SEED = 20261120  # fixed: the tables are constants
 CONNECTIONS, UPLOADS = 96, 150  # of each path and payload
@@ -117,7 +117,7 @@ def _lived(congestion_control: str, segment: int, jitter_share: float) -> Sample
     nearest = _Nearest(np.random.PCG64(0))
     paths = np.repeat(np.arange(bins.N_PATHS), CONNECTIONS)
     road, rate = _road(paths, jitter_share)
-    conn = open_connections(congestion_control, road)
+    conn = kind.connections(road)
     segments = np.full(paths.size, bins.SEGMENTS[segment])
     samples = []
     before = kind.read(conn, road, nearest)

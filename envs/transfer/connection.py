@@ -63,6 +63,8 @@ class Path(Rows):
 class Connection(Rows):
     """What every congestion control shares (M,); the controls keep their own rows beside it."""
 
+    rises_count = False  # environment version 0 took some rises of the delay for falls (`extremes`)
+
     def __init__(self, path: Path) -> None:
         """Open warm connections: the handshake has measured one round trip."""
         size = path.rtt_ms.size
@@ -150,9 +152,11 @@ class Round:
     lost: F64
     new_loss: npt.NDArray[np.bool_]  # a segment sent for the first time was lost
     first_loss: F64  # place of the first loss in the flight, 0 to 1
+    last_loss: F64  # place of the last one
     resent: F64
     fresh_sent: F64
-    spread_ms: F64  # from the first to the last packet at the path's exit
+    leaving_ms: F64  # from the first to the last packet at the sender
+    spread_ms: F64  # the same at the path's exit
     last_flight: npt.NDArray[np.bool_]
     timeout: npt.NDArray[np.bool_]
     window_limited: npt.NDArray[np.bool_]

@@ -15,7 +15,13 @@ HIGH_FIRST = 0.25
 
 
 def extremes(
-    path: Path, first_ms: F64, last_ms: F64, spread_ms: F64, sent: F64, rng: np.random.Generator
+    path: Path,
+    first_ms: F64,
+    last_ms: F64,
+    spread_ms: F64,
+    sent: F64,
+    rng: np.random.Generator,
+    rises_count: bool = False,
 ) -> tuple[F64, F64]:
     """Least round-trip time of a flight, and how far it fell at most from one of its acks to a later one.
 
@@ -28,6 +34,7 @@ def extremes(
         spread_ms: time between both (M,).
         sent: segments of the flight (M,).
         rng: source of the draws.
+        rises_count: keep the rise from first to last in what may be a fall, as environment version 0 has it.
 
     Returns:
         Both (M,), ms.
@@ -43,5 +50,6 @@ def extremes(
     most = middle + 0.5 * np.sqrt(gap2 - twice * np.log(high_u)) - missed
     least = np.clip(least, least_rtt_ms(path), np.minimum(first_ms, last_ms))
     most = np.maximum(most, np.maximum(first_ms, last_ms))
-    fall = np.where(order_u < HIGH_FIRST, most - least, np.maximum(first_ms - least, most - last_ms))
+    rise = 0.0 if rises_count else np.maximum(last_ms - first_ms, 0.0)
+    fall = np.where(order_u < HIGH_FIRST, most - least - rise, np.maximum(first_ms - least, most - last_ms))
     return least, fall

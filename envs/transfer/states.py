@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .bbr import CWND_GAIN, FULL_ROUNDS, HIGH_GAIN, Bbr
+from .bbr_v0 import BbrV0
 from .bins import I64, random_bin
 from .connection import Path
 from .cubic import BETA, Cubic
@@ -33,6 +34,7 @@ class CubicStates:
     initial_state = 0
     # Linux restarts from ten segments once the window was halved for each idle RTO; two at 50 ms + 200 ms.
     idle_reset_s = 0.5
+    connections = Cubic  # what the table is made of
 
     @staticmethod
     def build(states: I64, path: Path, rng: np.random.Generator) -> Cubic:
@@ -70,11 +72,12 @@ class BbrStates:
     size = PROBE + PROBE_PIPES.size
     initial_state = int(np.argmin(np.abs(STARTUP_PIPES - 10.0)))  # ten segments in the first RTT
     idle_reset_s = float("inf")  # BBR keeps its model while idle (Linux tcp_output.c, cong_control)
+    connections = BbrV0
 
     @staticmethod
     def build(states: I64, path: Path, rng: np.random.Generator) -> Bbr:
         """Connections in the given states (M,)."""
-        conn, size = Bbr(path), states.size
+        conn, size = BbrV0(path), states.size
         conn.full = states >= PROBE
         bw = np.concatenate([*[STARTUP_PIPES] * STARTUP_STEPS, PROBE_PIPES])[states] / path.rtt_ms
         step = states // STARTUP_PIPES.size

@@ -125,7 +125,7 @@ def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: 
     end_rtt = np.maximum(conn.draw_last_rtt(path, spread, rng), rtt - spread)
     last_flight = sent == todo
     # What leaves faster than the path carries it waits in its queue, so only the first packets see the path alone.
-    least, fall = extremes(path, rtt, end_rtt + (spread - leaving), leaving, sent, rng)
+    least, fall = extremes(path, rtt, end_rtt + (spread - leaving), leaving, sent, rng, conn.rises_count)
     if loss_u is None:
         lost = rng.binomial(sent.astype(np.int64), path.loss).astype(float)
     else:
@@ -166,8 +166,10 @@ def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: 
         lost=lost,
         new_loss=new_loss,
         first_loss=first_place,
+        last_loss=last_place,
         resent=resent,
         fresh_sent=fresh_sent,
+        leaving_ms=leaving,
         spread_ms=spread,
         last_flight=last_flight,
         timeout=timeout,
