@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from .connection import F64, Connection, Path, Round
 
@@ -54,9 +55,14 @@ class Cubic(Connection):
         self.delay_min_ms = np.minimum(self.delay_min_ms, seen.rtt_ms)
         slow = self.cwnd < self.ssthresh
         self._slow_start(slow & ~seen.new_loss, seen)
-        self._avoid(~slow & seen.window_limited & ~seen.new_loss & (seen.resent == 0), seen)
+        self._avoid(~slow & self._limited(seen) & ~seen.new_loss & (seen.resent == 0), seen)
         self._reduce(seen.new_loss | seen.timeout)
         self.cwnd = np.where(seen.timeout, 1.0, self.cwnd)  # RFC 9438 section 4.8
+
+    def _limited(self, seen: Round) -> npt.NDArray[np.bool_]:
+        # A window that was full is remembered until something is sent after all of it was acked, so the acks of an
+        # upload's last packets let it grow too (Linux tcp_cwnd_validate).
+        return seen.window_limited | (self.stalled & (self.rounds > 0))
 
     def _slow_start(self, who: np.ndarray, seen: Round) -> None:
         # Linux tcp_is_cwnd_limited: in slow start the window may reach twice what was sent.
@@ -80,8 +86,10 @@ class Cubic(Connection):
         self.origin = np.where(start, np.maximum(self.w_max, self.cwnd), self.origin)
         self.w_reno = np.where(start, self.cwnd, self.w_reno)
         self.epoch_ms = np.where(start, 0.0, self.epoch_ms)
-        self.epoch_ms = np.where(who, self.epoch_ms + seen.rtt_ms, self.epoch_ms)
-        t_s = (self.epoch_ms + self.delay_min_ms) / 1000.0 - self.k_s
+        now_ms = np.where(who, self.epoch_ms + seen.rtt_ms, self.epoch_ms)
+        t_s = (now_ms + self.delay_min_ms) / 1000.0 - self.k_s
+        # The clock stands still from an upload's last packets to the next upload (Linux cubictcp_cwnd_event).
+        self.epoch_ms = np.where(who & seen.window_limited, now_ms, self.epoch_ms)
         target = self.origin + C_PER_S3 * t_s**3  # RFC 9438 equation (1), at t + RTT
         target = np.clip(target, self.cwnd, 1.5 * self.cwnd)  # RFC 9438 section 4.4
         unknown = self.w_max <= 0

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from .bbr import CWND_GAIN, FULL_ROUNDS, HIGH_GAIN, Bbr
-from .bbr_v0 import BbrV0
 from .bins import I64, random_bin
 from .connection import Path
 from .cubic import BETA, Cubic
+from .version0 import BbrV0, CubicV0
 
 JITTER_SHARE = 0.15  # slow jitter of a table's path, share of the RTT, where nothing else is said (assumed)
 LEAST_SHARE = 0.05  # of the RTT: no path's least is less (assumed)
@@ -34,12 +34,12 @@ class CubicStates:
     initial_state = 0
     # Linux restarts from ten segments once the window was halved for each idle RTO; two at 50 ms + 200 ms.
     idle_reset_s = 0.5
-    connections = Cubic  # what the table is made of
+    connections = CubicV0  # what the table is made of
 
     @staticmethod
     def build(states: I64, path: Path, rng: np.random.Generator) -> Cubic:
         """Connections in the given states (M,)."""
-        conn = Cubic(path)
+        conn = CubicV0(path)
         unhurt = states < SLOW_START_WINDOWS.size
         # HyStart ends about every second slow start above its 16 segments before a loss does.
         slow = unhurt & ((states == 0) | (rng.random(states.size) < 0.5))

@@ -1,4 +1,4 @@
-"""BBR as the tables of environment version 0 have it.
+"""The congestion controls as the tables of environment version 0 have them.
 
 Tapes, tuned rules and trained agents stand on those tables, so what was learnt of the kernel since waits for the next
 version of the environment (docs/transfer-model.md tells how much it makes).
@@ -7,9 +7,18 @@ version of the environment (docs/transfer-model.md tells how much it makes).
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from .bbr import BEST_STRETCH, MIN_WINDOW, Bbr
 from .connection import F64, Round
+from .cubic import Cubic
+
+
+class CubicV0(Cubic):
+    """Rows of CUBIC connections (M,) by the rules of version 0."""
+
+    def _limited(self, seen: Round) -> npt.NDArray[np.bool_]:
+        return seen.window_limited
 
 
 class BbrV0(Bbr):
