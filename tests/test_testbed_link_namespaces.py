@@ -1,6 +1,7 @@
 """The link between real namespaces: real packets, changed while they flow, and nothing left after a killed run."""
 
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -318,6 +319,14 @@ def test_measured_uploads_are_a_recording_for_the_model(tmp_path):
     write_uploads(out, done)
     write_summary(tmp_path / "summary.json", done)
     assert out.read_text().splitlines()[0] == ",".join(COLUMNS)
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["congestion_control"] == "bbr":
+            assert float(row["bbr_min_rtt_ms"]) < 20
+            assert 1 < float(row["bbr_bandwidth_mbps"]) < 20_000
+        else:
+            assert row["bbr_min_rtt_ms"] == row["bbr_bandwidth_mbps"] == ""
     cell = read_uploads(out)["lan", "cubic", 30_000]
     kept = sum(m.kept for m, _ in done if m.job.congestion_control == "cubic")
     assert len(cell.connections) == kept

@@ -16,6 +16,10 @@ from ...envs.errors import InputError
 _ASKED_BYTES = 512
 _LEAST_BYTES = 104  # up to total_retrans, in every kernel since 2.6
 _APP_LIMITED = 7  # byte whose lowest bit tells that delivery_rate was limited by the sender
+_TCP_CC_INFO = 26  # linux/include/uapi/linux/tcp.h; the socket module does not name it
+_BBR = struct.Struct(
+    "=5I"
+)  # bandwidth in two halves, least RTT, two gains (linux/include/uapi/linux/inet_diag.h)
 _U32, _U64 = struct.Struct("=I"), struct.Struct("=Q")
 
 
@@ -95,3 +99,26 @@ def read_tcp_info(connection: socket.socket) -> TcpInfo | None:
     if not sys.platform.startswith("linux"):
         return None
     return parse_tcp_info(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ASKED_BYTES))
+
+
+@dataclass(frozen=True)
+class BbrInfo:
+    """BBR's own estimates: bandwidth in bytes of payload per second, and the least round trip of its ten seconds."""
+
+    bandwidth_bytes_per_s: int
+    min_rtt_us: int
+
+
+def read_bbr_info(connection: socket.socket) -> BbrInfo | None:
+    """Ask BBR for its estimates (``getsockopt(TCP_CC_INFO)``, struct tcp_bbr_info); None under another control.
+
+    Raises:
+        OSError: the connection is gone.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    data = connection.getsockopt(socket.IPPROTO_TCP, _TCP_CC_INFO, _BBR.size)
+    if len(data) < _BBR.size:
+        return None
+    low, high, min_rtt_us, _, _ = _BBR.unpack(data)
+    return BbrInfo(low | high << 32, min_rtt_us)

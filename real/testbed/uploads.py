@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ...envs.errors import CarbonPilotError, InputError
-from ..probes.tcp_info import TcpInfo, read_tcp_info
+from ..probes.tcp_info import BbrInfo, TcpInfo, read_bbr_info, read_tcp_info
 from .child import end_child
 from .link import Link
 from .namespaces import Namespaces, inside, run_in, set_sysctl
@@ -61,6 +61,7 @@ class Upload:
     index: int
     took_ms: float
     info: TcpInfo
+    bbr: BbrInfo | None  # under BBR
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,8 @@ class UploadBed:
                 next_s = start_s + max(job.gap_s, took_s)
                 info = read_tcp_info(connection)
                 assert info is not None, "namespaces exist on Linux only"
-                yield Upload(index, 1e3 * took_s, info)
+                bbr = read_bbr_info(connection) if job.congestion_control == "bbr" else None
+                yield Upload(index, 1e3 * took_s, info, bbr)
                 if job.reconnect:
                     connection.close()
                     connection = None

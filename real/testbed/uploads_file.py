@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.files import atomic_write_text, write_json
+from ..probes.tcp_info import BbrInfo
 from .profiles import Profile
 from .uploads import MOST_LATE_MS, Job, Measured, UploadBed
 
 COLUMNS = (
     *("profile", "congestion_control", "payload_bytes", "connection", "index", "upload_and_reply_ms"),
     *("tcp_rtt_ms", "tcp_rttvar_ms", "snd_cwnd_segments", "total_retransmits", "tcp_min_rtt_ms"),
-    *("rig_rtt_ms", "rig_packet_us"),
+    *("rig_rtt_ms", "rig_packet_us", "bbr_bandwidth_mbps", "bbr_min_rtt_ms"),
 )
 _NOTHING = Profile("nothing", 0.0, 0.0, 0.0, 10_000.0)  # a link that adds nothing but its own cost
 _RIG_UPLOADS, _RIG_SKIPPED, _RIG_BYTES, _SEGMENT_BYTES = 40, 5, 1_000_000, 1448
@@ -108,17 +109,23 @@ def _rows(measured: Measured, rig: Rig) -> list[tuple[Any, ...]]:
     job, rows = measured.job, []
     for upload in measured.uploads:
         info = upload.info
-        least = None if info.min_rtt_us is None else f"{info.min_rtt_us / 1e3:.3f}"
         rows.append(
             (
-                *(job.profile.name, job.congestion_control, job.payload_bytes, job.connection),
-                *(
-                    upload.index,
-                    f"{upload.took_ms:.3f}",
-                    f"{info.rtt_us / 1e3:.3f}",
-                    f"{info.rttvar_us / 1e3:.3f}",
-                ),
-                *(info.snd_cwnd, info.total_retrans, least, rig.rtt_ms, rig.packet_us),
+                *(job.profile.name, job.congestion_control, job.payload_bytes, job.connection, upload.index),
+                *(f"{upload.took_ms:.3f}", _ms(info.rtt_us), _ms(info.rttvar_us)),
+                *(info.snd_cwnd, info.total_retrans, _ms(info.min_rtt_us), rig.rtt_ms, rig.packet_us),
+                *_bbr_columns(upload.bbr),
             )
         )
     return rows
+
+
+def _bbr_columns(bbr: BbrInfo | None) -> tuple[str | None, str | None]:
+    """Empty under another congestion control."""
+    if bbr is None:
+        return None, None
+    return f"{8e-6 * bbr.bandwidth_bytes_per_s:.3f}", _ms(bbr.min_rtt_us)
+
+
+def _ms(us: int | None) -> str | None:
+    return None if us is None else f"{us / 1e3:.3f}"
