@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from split_site import SPLIT_PLACE
-from test_runtime_parts import LEVELS, WORLD
+from test_runtime_books import LEVELS, WORLD
 
 from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.simulator import Simulator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from test_runtime_engine import LIMITS, LOCAL_OK, FakeMind, play
+from engine_fixture import LIMITS, LOCAL_OK, FakeMind, play
 
 from carbonpilot.real.interfaces import Frame, Head, HeadAndTail
 from carbonpilot.real.runtime.frame_record import _attempt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from test_runtime_engine import FakeMind, play
+from engine_fixture import FakeMind, play
 
 from carbonpilot.real.runtime.calls import DeviceTurns
 from carbonpilot.real.runtime.race import Limits
