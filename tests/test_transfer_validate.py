@@ -23,7 +23,7 @@ def test_a_cell_like_the_model_is_ok_and_json_holds_it(tmp_path, capsys):
     times = [70.0, 60.0, 50.0] + [26.0, 29.0, 31.0, 33.0, 35.0, 37.0, 41.0] * 4
     out = tmp_path / "cells.json"
     assert validate_transfers(recording(tmp_path, times), out) == 0
-    assert "1 ok, 0 within connection spread, 0 outside" in capsys.readouterr().out
+    assert "1 ok, 0 undecided, 0 within connection spread, 0 outside" in capsys.readouterr().out
     assert json.loads(out.read_text())["cells"][0]["verdict"] == "ok"
 
 
@@ -49,6 +49,17 @@ def test_many_connections_are_judged_plainly(tmp_path, capsys):
     assert validate_transfers(recording(tmp_path, slow)) == 0
     assert validate_transfers(many_connections(tmp_path, [slow, slow])) == 1
     assert "0 within connection spread, 1 outside" in capsys.readouterr().out
+
+
+def test_few_connections_that_differ_decide_nothing(tmp_path, capsys):
+    good = [70.0, 60.0, 50.0] + [26.0, 29.0, 31.0, 33.0, 35.0, 37.0, 41.0] * 4
+    slow = [1.6 * t for t in good]
+    # Taken together 20 to 30 % too slow, but either of them may be the exception.
+    assert validate_transfers(many_connections(tmp_path, [good, slow])) == 0
+    assert "0 ok, 1 undecided" in capsys.readouterr().out
+    # Ten of each kind say more: it cannot be chance any longer.
+    assert validate_transfers(many_connections(tmp_path, [good, slow] * 10)) == 1
+    assert "1 outside" in capsys.readouterr().out
 
 
 def test_each_connection_s_first_uploads_are_left_out(tmp_path):
@@ -102,5 +113,5 @@ def test_recorded_uploads(capsys):
     summary = capsys.readouterr().out.strip().splitlines()[-1]
     count = {word: int(summary.split(f" {word}")[0].split()[-1]) for word in ("ok", "within", "outside")}
     # docs/transfer-model.md lists the cells; a change of the model that loses some must say so there.
-    assert count["ok"] >= 25
-    assert count["outside"] <= 4
+    assert count["ok"] >= 29
+    assert count["outside"] <= 2

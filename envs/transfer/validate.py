@@ -41,16 +41,17 @@ class Cell:
     model_p95_ms: float
     connection_p50_ms: tuple[float, float]  # 5 and 95 % of the p50 of single simulated connections
     connection_p95_ms: tuple[float, float]
-    verdict: str  # "ok", "outside", or for a single connection "within connection spread"
+    verdict: str  # "ok", "undecided", "outside", or for a single connection "within connection spread"
 
 
 def validate_transfers(csv_path: str | Path, json_path: str | Path | None = None, seed: int = 1) -> int:
     """Compare every cell of a recording with the model and print the table.
 
-    A cell of many connections is "ok" when its median is within 15 % and its p95 within 25 %, else "outside". A cell
-    recorded over one connection is that connection's story, the model's pooled quantiles are those of many: there
-    the tolerance is 20 % and 30 %, and a cell off it is "within connection spread" when both its quantiles lie in
-    the middle 90 % of what single simulated connections show.
+    A cell of many connections is "ok" when its median is within 15 % and its p95 within 25 %, "undecided" when only
+    some of its own 95 % intervals is (more connections would tell), else "outside". A cell recorded
+    over one connection is that connection's story, the model's pooled quantiles are those of many: there the tolerance
+    is 20 % and 30 %, and a cell off it is "within connection spread" when both its quantiles lie in the middle 90 % of
+    what single simulated connections show.
 
     Args:
         csv_path: file in the form of ``transfers/uploads_kernel_tcp.csv``, or made by `carbonpilot testbed uploads`.
@@ -77,7 +78,7 @@ def render(cells: list[Cell]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
         *map(_row, cells),
     ]
-    kinds = ("ok", "within connection spread", "outside")
+    kinds = ("ok", "undecided", "within connection spread", "outside")
     counts = ", ".join(f"{sum(c.verdict == kind for c in cells)} {kind}" for kind in kinds)
     return "\n".join([*lines, "", f"{len(cells)} cells: {counts}."])
 
@@ -126,7 +127,9 @@ def _compare(key: CellKey, cell: RecordedCell, seed: int) -> Cell:
         model_p95_ms=float(ours[1]),
         connection_p50_ms=(float(low[0]), float(high[0])),
         connection_p95_ms=(float(low[1]), float(high[1])),
-        verdict=_verdict(theirs, ours, low, high, one=len(recorded) == 1),
+        verdict=_verdict_of_one(theirs, ours, low, high)
+        if len(recorded) == 1
+        else _verdict(theirs, ours, np.array(intervals)),
     )
 
 
@@ -156,9 +159,14 @@ def _intervals(measured: F64) -> tuple[tuple[float, float], tuple[float, float]]
     return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
 
 
-def _verdict(measured: F64, simulated: F64, low: F64, high: F64, one: bool) -> str:
-    if np.all(np.abs(simulated / measured - 1.0) <= (TOLERANCES_OF_ONE if one else TOLERANCES)):
+def _verdict(measured: F64, simulated: F64, intervals: F64) -> str:
+    if np.all(np.abs(simulated / measured - 1.0) <= TOLERANCES):
         return "ok"
-    if one and np.all((low <= measured) & (measured <= high)):
-        return "within connection spread"
-    return "outside"
+    nearest = np.clip(simulated, intervals[:, 0], intervals[:, 1])
+    return "undecided" if np.all(np.abs(simulated / nearest - 1.0) <= TOLERANCES) else "outside"
+
+
+def _verdict_of_one(measured: F64, simulated: F64, low: F64, high: F64) -> str:
+    if np.all(np.abs(simulated / measured - 1.0) <= TOLERANCES_OF_ONE):
+        return "ok"
+    return "within connection spread" if np.all((low <= measured) & (measured <= high)) else "outside"
