@@ -114,4 +114,4 @@ def test_recorded_uploads(capsys):
     count = {word: int(summary.split(f" {word}")[0].split()[-1]) for word in ("ok", "within", "outside")}
     # docs/transfer-model.md lists the cells; a change of the model that loses some must say so there.
     assert count["ok"] >= 29
-    assert count["outside"] <= 2
+    assert count["outside"] <= 3

@@ -63,7 +63,7 @@ class Path(Rows):
 class Connection(Rows):
     """What every congestion control shares (M,); the controls keep their own rows beside it."""
 
-    rises_count = False  # environment version 0 took some rises of the delay for falls (`extremes`)
+    version0 = False  # simulate as the tables of environment version 0 were made (`version0.py`)
 
     def __init__(self, path: Path) -> None:
         """Open warm connections: the handshake has measured one round trip."""
@@ -82,12 +82,13 @@ class Connection(Rows):
         self.rounds = np.zeros(size)
         self.first_rtt_ms = path.rtt_ms.astype(float)
         self.backoff = np.ones(size)
+        self.backlog_ms = np.zeros(size)  # how long the next packet waits behind those of the round before
         self.stalled = np.ones(size, dtype=bool)  # the sender had to wait for acks, or for something to send
 
     def begin(self, segments: F64) -> None:
         """Start an upload of the given segments (M,)."""
         self.fresh = segments.astype(float).copy()
-        for rows in (self.lost, self.elapsed_ms, self.rounds):
+        for rows in (self.lost, self.elapsed_ms, self.rounds, self.backlog_ms):
             rows[:] = 0.0
         self.backoff[:] = 1.0
         self.stalled[:] = True

@@ -125,7 +125,7 @@ def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: 
     end_rtt = np.maximum(conn.draw_last_rtt(path, spread, rng), rtt - spread)
     last_flight = sent == todo
     # What leaves faster than the path carries it waits in its queue, so only the first packets see the path alone.
-    least, fall = extremes(path, rtt, end_rtt + (spread - leaving), leaving, sent, rng, conn.rises_count)
+    least, fall = extremes(path, rtt, end_rtt + (spread - leaving), leaving, sent, rng, conn.version0)
     if loss_u is None:
         lost = rng.binomial(sent.astype(np.int64), path.loss).astype(float)
     else:
@@ -157,7 +157,7 @@ def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: 
         pace=pace,
         rtt_ms=rtt,
         end_rtt_ms=end_rtt,
-        least_rtt_ms=least,
+        least_rtt_ms=least + conn.backlog_ms,
         fall_ms=fall,
         quantum=quantum,
         owed=owed,
@@ -183,6 +183,9 @@ def _one_round(conn: Cubic | Bbr, path: Path, rng: np.random.Generator, loss_u: 
     conn.lost += lost - resent
     conn.on_round(path, seen)
     conn.stalled = seen.window_limited
+    if not conn.version0:
+        # A round lasts until its last packet has passed the narrowest hop; the acks that start the next come sooner.
+        conn.backlog_ms = np.maximum(spread - rtt, 0.0)
     conn.elapsed_ms += duration
     conn.now_ms += duration
     conn.rounds += 1.0

@@ -17,6 +17,8 @@ from .cubic import Cubic
 class CubicV0(Cubic):
     """Rows of CUBIC connections (M,) by the rules of version 0."""
 
+    version0 = True
+
     def _limited(self, seen: Round) -> npt.NDArray[np.bool_]:
         return seen.window_limited
 
@@ -24,7 +26,7 @@ class CubicV0(Cubic):
 class BbrV0(Bbr):
     """Rows of BBR connections (M,) by the rules of version 0."""
 
-    rises_count = True
+    version0 = True
 
     def _lowest_ms(self) -> F64:
         return self.min_rtt_ms
