@@ -17,22 +17,18 @@ import itertools
 import numpy as np
 
 from carbonpilot.envs.transfer.bbr import Bbr
-from carbonpilot.envs.transfer.connection import MIN_RTO_MS, MSS_BYTES, Path
+from carbonpilot.envs.transfer.connection import MSS_BYTES, WIRE_BYTES, Path
 from carbonpilot.envs.transfer.profiles import PROFILES
 from carbonpilot.envs.transfer.recording import FIRST_UPLOADS
-from carbonpilot.envs.transfer.tcp import segments_per_ms, upload
+from carbonpilot.envs.transfer.tcp import rest, segments_per_ms, upload
 
 GAP_MS, CONNECTIONS = 100.0, 1200
 LEAST_RTT_MS = [0.0, 1.0, 3.0, 6.0, 10.0, 14.0, 20.0, np.inf]
 FEWEST = 20  # uploads of both sides that make a row
-INDEX, TOOK_MS, MIN_RTT_MS, BANDWIDTH_MBPS, WINDOW, RIG_RTT_MS = range(6)
+INDEX, TOOK_MS, MIN_RTT_MS, BANDWIDTH_MBPS, WINDOW, RIG_RTT_MS, RIG_PACKET_US = range(7)
 COLUMNS = (
-    "index",
-    "upload_and_reply_ms",
-    "bbr_min_rtt_ms",
-    "bbr_bandwidth_mbps",
-    "snd_cwnd_segments",
-    "rig_rtt_ms",
+    *("index", "upload_and_reply_ms", "bbr_min_rtt_ms", "bbr_bandwidth_mbps", "snd_cwnd_segments"),
+    *("rig_rtt_ms", "rig_packet_us"),
 )
 
 
@@ -46,8 +42,8 @@ def main() -> None:
     args = parser.parse_args()
     payload_bytes = round(1000 * args.payload_kb)
     kernel = measured(args.csv, args.profile, payload_bytes)
-    uploads, rig_rtt_ms = int(kernel[:, INDEX].max()) + 1, float(np.median(kernel[:, RIG_RTT_MS]))
-    model = simulated(args.profile, payload_bytes, uploads, rig_rtt_ms)
+    rig_rtt_ms, rig_packet_us = np.median(kernel[:, [RIG_RTT_MS, RIG_PACKET_US]], axis=0)
+    model = simulated(args.profile, payload_bytes, int(kernel[:, INDEX].max()) + 1, rig_rtt_ms, rig_packet_us)
     both = [rows[rows[:, INDEX] >= FIRST_UPLOADS] for rows in (kernel, model)]
     print("kernel / model:\n")
     print("| least RTT ms | share of uploads | time ms, median | bandwidth Mbit/s, median | window, median |")
@@ -60,7 +56,7 @@ def main() -> None:
 
 
 def measured(path: str, profile: str, payload_bytes: int) -> np.ndarray:
-    """The kernel's uploads of one cell (n, 6)."""
+    """The kernel's uploads of one cell (n, 7)."""
     cell = (profile, "bbr", str(payload_bytes))
     with open(path, newline="", encoding="utf-8") as file:
         rows = [
@@ -75,10 +71,13 @@ def measured(path: str, profile: str, payload_bytes: int) -> np.ndarray:
     return np.array(rows)
 
 
-def simulated(profile: str, payload_bytes: int, uploads: int, rig_rtt_ms: float) -> np.ndarray:
+def simulated(
+    profile: str, payload_bytes: int, uploads: int, rig_rtt_ms: float, rig_packet_us: float
+) -> np.ndarray:
     """The same of the model over that link and rig, without the rig (n, 5)."""
     link = PROFILES[profile]
-    values = (link.rtt_ms + rig_rtt_ms, link.rtt_jitter_ms, link.loss, float(segments_per_ms(link.rate_mbps)))
+    rate_mbps = min(link.rate_mbps, WIRE_BYTES * 8.0 / rig_packet_us)
+    values = (link.rtt_ms + rig_rtt_ms, link.rtt_jitter_ms, link.loss, float(segments_per_ms(rate_mbps)))
     path = Path(*(np.full(CONNECTIONS, v) for v in values))
     conn, rng, rows = Bbr(path), np.random.default_rng(1), []
     segments = np.full(CONNECTIONS, np.ceil(payload_bytes / MSS_BYTES))
@@ -86,9 +85,7 @@ def simulated(profile: str, payload_bytes: int, uploads: int, rig_rtt_ms: float)
         took = upload(conn, path, segments, rng)
         mbps = conn.best[:, 0] * MSS_BYTES * 8e-3
         rows.append(np.stack([np.full(CONNECTIONS, index), took, conn.min_rtt_ms, mbps, conn.cwnd], axis=1))
-        idle = np.maximum(GAP_MS - took, 0.0)
-        conn.now_ms += idle
-        conn.after_idle(idle, conn.srtt_ms + MIN_RTO_MS)
+        rest(conn, took, GAP_MS)
     return np.concatenate(rows)
 
 

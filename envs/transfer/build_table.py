@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from . import bins
 from .bbr import Bbr
-from .connection import MIN_RTO_MS, Path
+from .connection import Path
 from .cubic import Cubic
 from .states import JITTER_SHARE, STATES
 from .table import DRAWS, JITTER_SHARES, REFERENCE_RTT_MS, save_table
-from .tcp import upload
+from .tcp import rest, upload
 
 SEED = 20261120  # fixed: the tables are constants
 CONNECTIONS, UPLOADS = 96, 150  # of each path and payload
@@ -124,9 +124,7 @@ def _lived(congestion_control: str, segment: int, jitter_share: float) -> Sample
     for _ in range(UPLOADS):
         took = upload(conn, road, segments, rng)
         extra = _extra_rtts(took - segments / rate, conn, jitter_share)
-        idle = np.maximum(GAP_MS - took, 0.0)
-        conn.now_ms += idle
-        conn.after_idle(idle, conn.srtt_ms + MIN_RTO_MS)
+        rest(conn, took, GAP_MS)
         after = kind.read(conn, road, nearest)
         samples.append((paths * kind.size + before, extra, after))
         before = after

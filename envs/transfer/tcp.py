@@ -68,10 +68,15 @@ def simulate_uploads(
     out = np.empty((n_uploads, connections))
     for i in range(n_uploads):
         out[i] = upload(conn, path, segments, rng)
-        idle = np.maximum(gap_ms - out[i], 0.0)
-        conn.now_ms += idle
-        conn.after_idle(idle, conn.srtt_ms + MIN_RTO_MS)
+        rest(conn, out[i], gap_ms)
     return out
+
+
+def rest(conn: Cubic | Bbr, took_ms: F64, gap_ms: float) -> None:
+    """Let connections idle from the end of uploads that took so long (M,) until so long after their start, in place."""
+    idle_ms = np.maximum(gap_ms - took_ms, 0.0)
+    conn.now_ms += idle_ms
+    conn.after_idle(idle_ms, conn.srtt_ms + MIN_RTO_MS)
 
 
 def upload(

@@ -48,10 +48,10 @@ def validate_transfers(csv_path: str | Path, json_path: str | Path | None = None
     """Compare every cell of a recording with the model and print the table.
 
     A cell of many connections is "ok" when its median is within 15 % and its p95 within 25 %, "undecided" when only
-    some of its own 95 % intervals is (more connections would tell), else "outside". A cell recorded
-    over one connection is that connection's story, the model's pooled quantiles are those of many: there the tolerance
-    is 20 % and 30 %, and a cell off it is "within connection spread" when both its quantiles lie in the middle 90 % of
-    what single simulated connections show.
+    some of its own 95 % intervals is (more connections would tell), else "outside". A cell recorded over one connection
+    is that connection's story, the model's pooled quantiles are those of many: there the tolerance is 20 % and 30 %,
+    and a cell off it is "within connection spread" when both its quantiles lie in the middle 90 % of what single
+    simulated connections show.
 
     Args:
         csv_path: file in the form of ``transfers/uploads_kernel_tcp.csv``, or made by `carbonpilot testbed uploads`.

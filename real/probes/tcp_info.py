@@ -17,9 +17,8 @@ _ASKED_BYTES = 512
 _LEAST_BYTES = 104  # up to total_retrans, in every kernel since 2.6
 _APP_LIMITED = 7  # byte whose lowest bit tells that delivery_rate was limited by the sender
 _TCP_CC_INFO = 26  # linux/include/uapi/linux/tcp.h; the socket module does not name it
-_BBR = struct.Struct(
-    "=5I"
-)  # bandwidth in two halves, least RTT, two gains (linux/include/uapi/linux/inet_diag.h)
+# Bandwidth in two halves, least RTT, two gains (linux/include/uapi/linux/inet_diag.h, tcp_bbr_info).
+_BBR = struct.Struct("=5I")
 _U32, _U64 = struct.Struct("=I"), struct.Struct("=Q")
 
 
