@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from carbonpilot.agents.teach.cost_to_go import CostToGo
-from carbonpilot.agents.teach.costs import MissPrice, check_weights, cost_mg
+from carbonpilot.agents.teach.costs import LabelUnit, MissPrice, check_weights, cost_mg
 from carbonpilot.agents.teach.hindsight import budget_dual_mg, duals_mg, hindsight
 from carbonpilot.agents.teach.lessons import Collector, discounted
 from carbonpilot.agents.teach.settings import MissPriceConfig
@@ -160,7 +160,8 @@ def test_lessons_hold_costs_values_and_whole_tapes(short):
     tape = TeachingTapes(short, 1).draw(0, TAPES)
     plan = np.ones((7, TAPES), dtype=np.int64)
     label = CostToGo(short, tape, 0, None)
-    collector = Collector(short, MissPrice(short, config(source="reward")), gamma=0.5)
+    price, unit = MissPrice(short, config(source="reward")), LabelUnit(short, "mg")
+    collector = Collector(short, price, unit, gamma=0.5)
     rng = np.random.default_rng(0)
     done = collector.collect(tape, lambda n, o, m: plan[n], label, None, every=2, explore=0.0, rng=rng)
     lessons = done.lessons

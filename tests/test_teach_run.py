@@ -293,6 +293,12 @@ def test_dqn_can_be_taught(lab, site, tmp_path):
         ("ppo", {"teacher": TEACHER, "stack": 2}, r"single observations.*got ppo with `stack: 2`"),
         ("ppo", {"teacher": {**TEACHER, "stages": []}}, r"teacher\.stages"),
         ("ppo", {"teacher": {**TEACHER, "orakel": 1}}, r"teacher\.orakel"),
+        (
+            "dqn",
+            {"teacher": {**TEACHER, "actor_frozen_steps": 0, "labels_in": "local"}},
+            r"teacher\.labels_in: dqn learns the reward.*expected mg, got local",
+        ),
+        ("ppo", {"teacher": {**TEACHER, "labels_in": "kg"}}, r"teacher\.labels_in"),
         ("dqn", {"tape_baseline": True}, "tape_baseline"),
     ],
 )

@@ -1,4 +1,7 @@
-"""Search the price on risk on training tapes: the same search, objective and final choice as for the rules' numbers."""
+"""Search the price on risk on training tapes: the same search, aim and final choice as for the rules' numbers.
+
+But for the unit: carbon counts relative to what the device alone emits on a tape (`tape_units`).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from ..tune_workers import Players
 from .folder import Arrays
 from .parameters import CAUTION, PRICE
 from .policy import LearnedRiskMaker
+from .tape_units import TapeUnits
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class TunedPrice:
 
     Attributes:
         price: by name, caution included.
-        search_mg, search_compliance: carbon per request and share of episodes keeping the SLO on the search's tapes.
+        search_mg, search_compliance: carbon per request, as it is, and share of episodes keeping the SLO on the
+            search's tapes.
         fresh_mg, fresh_compliance: the same on fresh training tapes; the former is a lucky one.
         trials: settings played.
         requests: requests simulated.
@@ -74,7 +79,7 @@ def tune_price(
         progress: called with the number of settings played since the last call.
 
     Returns:
-        The setting of least carbon on fresh tapes among those that reach the aim there.
+        The setting of least carbon, each tape in its unit, on fresh tapes among those that reach the aim there.
     """
     started, maker = time.perf_counter(), LearnedRiskMaker(arrays)
     searched = starting_at(start)
@@ -87,9 +92,10 @@ def tune_price(
             for tapes, fresh in ((options.search_tapes, False), (options.selection_tapes, True))
         ]
         search, fresh = players
+        units = TapeUnits(search)
         plan = Search(
             tunables=searched,
-            play=lambda settings: search.score(maker, [{**kept, **s} for s in settings]),
+            play=lambda settings: units.scaled(search.score(maker, [{**kept, **s} for s in settings])),
             objective=options.objective.values,
             together=search.together,
         )
@@ -98,7 +104,7 @@ def tune_price(
         trials = run_search(study, plan, options.sampler, count, options.seed, progress)
         finalists = [{**kept, **s} for s in finalists_of(trials, {t.name: t.default for t in searched})]
         scores = fresh.score(maker, finalists)
-        best = options.objective.best(scores)
+        best = options.objective.best(TapeUnits(fresh).scaled(scores))
         again = search.score(maker, [finalists[best]])
         return TunedPrice(
             price={key: float(f"{value:.6g}") for key, value in finalists[best].items()},

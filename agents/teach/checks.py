@@ -12,7 +12,8 @@ def check_teachable(algo: str, settings: TrainingConfig, scenario: Scenario) -> 
     """Refuse a run whose model cannot be taught.
 
     Raises:
-        InputError: the reward does not count carbon, the policy has a memory, or there is no actor to freeze.
+        InputError: the reward does not count carbon, the policy has a memory, or there is no actor to freeze or to
+            take labels that are no rewards.
     """
     if settings.teacher is None:
         return
@@ -26,6 +27,11 @@ def check_teachable(algo: str, settings: TrainingConfig, scenario: Scenario) -> 
         raise InputError(
             f"teacher.actor_frozen_steps: {algo} has no actor that could be frozen; expected 0, got "
             f"{settings.teacher.actor_frozen_steps}."
+        )
+    if settings.teacher.labels_in != "mg" and not isinstance(settings, PpoConfig):
+        raise InputError(
+            f"teacher.labels_in: {algo} learns the reward of every placement, which counts mg of carbon; expected mg, "
+            f"got {settings.teacher.labels_in}."
         )
 
 

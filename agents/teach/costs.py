@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,8 @@ from ...envs.errors import InputError
 from ...envs.observation import build_table
 from ...envs.outcome import Outcome
 from ...envs.schema import Scenario
+from ..baselines import LOCAL_INDEX
+from ..local_unit import local_units
 from .settings import MissPriceConfig
 
 STEEPEST = (
@@ -59,6 +63,20 @@ def cost_mg(outcome: Outcome, miss_mg: npt.ArrayLike, carbon_per_mg: npt.ArrayLi
     """
     rest = outcome.reward - outcome.reward_slo_miss
     return np.asarray(outcome.missed * np.asarray(miss_mg) - rest / np.asarray(carbon_per_mg), np.float64)
+
+
+class LabelUnit:
+    """The unit of the labels at some states, as a factor on the mg that the other episodes' labels are in."""
+
+    def __init__(self, scenario: Scenario, labels_in: Literal["mg", "local"]) -> None:
+        """Find the feature of a local request's believed carbon; see `TeacherConfig.labels_in`."""
+        table = build_table(scenario)
+        self._local = labels_in == "local"
+        self._column = table.index[f"{scenario.placements[LOCAL_INDEX].name}_carbon_mg"]
+
+    def at(self, observation: F32) -> F64:
+        """Units at the waiting requests of episodes that are played together (B, F) to (B,)."""
+        return local_units(observation[:, self._column]) if self._local else np.ones(len(observation))
 
 
 class MissPrice:

@@ -14,7 +14,7 @@ from ...envs.simulator import Simulator
 from ...envs.tape import Tape
 from .baseline import HindsightReference
 from .cost_to_go import Act, CostToGo
-from .costs import MissPrice, reward_of
+from .costs import LabelUnit, MissPrice, reward_of
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ class Lessons:
     Attributes:
         observation: encoded (S, F).
         mask: allowed placements (S, P).
-        cost_mg: of every placement from here on, mg of carbon (S, P).
+        cost_mg: of every placement from here on, mg of carbon, or of it at the mean grid (`LabelUnit`) (S, P).
         taken: the placement that was played (S,).
         value: discounted reward from here on as it was played (S,), unscaled.
         tape: number of the tape (S,), to keep whole tapes apart.
@@ -91,6 +91,7 @@ class Collector:
     Args:
         scenario: the site.
         price: of a miss in the labels.
+        unit: of the labels.
         gamma: discount of the values, per request.
         multiplier: of a constraint, in the rewards that values are made of; None without one.
         tape_baseline: whether values are those of rewards above the tape's baseline.
@@ -100,12 +101,13 @@ class Collector:
         self,
         scenario: Scenario,
         price: MissPrice,
+        unit: LabelUnit,
         gamma: float,
         multiplier: float | None = None,
         tape_baseline: bool = False,
     ) -> None:
         """Keep what all collections have in common."""
-        self._scenario, self._price, self._gamma = scenario, price, gamma
+        self._scenario, self._price, self._unit, self._gamma = scenario, price, unit, gamma
         self._multiplier, self._tape_baseline = multiplier, tape_baseline
 
     def collect(
@@ -142,7 +144,8 @@ class Collector:
             mask = simulator.masks()
             chosen = _explored(act(n, observation, mask), mask, explore, rng)
             if n % every == first:
-                cost = label(simulator, n, self._price.at(tape_mg, observation))
+                unit = self._unit.at(observation)
+                cost = label(simulator, n, unit * self._price.at(tape_mg, observation)) / unit[:, None]
                 rows.append((n, observation, mask.copy(), cost, chosen, running.copy()))
                 simulated += label.simulated
             if reference is not None:

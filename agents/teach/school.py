@@ -17,7 +17,7 @@ from ..rollout import run_policy
 from ..sb3_policy import Sb3Policy
 from ..training_plan import Plan
 from .cost_to_go import Act, CostToGo
-from .costs import MissPrice
+from .costs import LabelUnit, MissPrice
 from .hindsight import Hindsight, hindsight
 from .learning import Fitted, learn
 from .lessons import Collected, Collector, Lessons, joined
@@ -62,6 +62,7 @@ class School:
         self._collector = Collector(
             plan.scenario,
             self._price,
+            LabelUnit(plan.scenario, self._teacher.labels_in),
             plan.settings.gamma,
             multiplier,
             getattr(plan.settings, "tape_baseline", False),

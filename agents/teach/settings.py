@@ -108,6 +108,9 @@ class TeacherConfig(Strict):
 
     Attributes:
         oracle: whose plan is cloned and followed.
+        labels_in: unit of the labels' costs. "mg": of carbon. "local": of what a local request is believed to emit at
+            that moment, the price of a miss too; so lessons on clean grids weigh as much as those on dirty ones. For
+            actors alone: Q values are rewards, and these are in mg.
         miss_price: of the labels.
         fit: how lessons are learned.
         stages: in this order.
@@ -116,6 +119,7 @@ class TeacherConfig(Strict):
     """
 
     oracle: OracleName
+    labels_in: Literal["mg", "local"] = "mg"  # as in runs from before there was a choice
     miss_price: MissPriceConfig
     fit: FitConfig
     stages: Annotated[list[Stage], Field(min_length=1)]
