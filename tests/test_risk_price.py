@@ -8,7 +8,15 @@ from risk_builder import simulated_observations
 
 from carbonpilot.agents.predictive import SloPredictiveBudget
 from carbonpilot.agents.predictive_view import PlacementView
-from carbonpilot.agents.risk.parameters import EVERY, PRICE, complete_price, default_price, newer
+from carbonpilot.agents.risk.parameters import (
+    CAUTION,
+    EVERY,
+    PRICE,
+    complete_price,
+    default_price,
+    newer,
+    searched,
+)
 from carbonpilot.agents.risk.price import Price
 from carbonpilot.envs.errors import InputError
 from carbonpilot.envs.observation import build_table
@@ -203,3 +211,14 @@ def test_wrong_shapes_are_refused(scenario, observations):
         price.scores(observations[:3], logits_for(scenario, 2))
     with pytest.raises(InputError, match="Observation: expected shape"):
         price.scores(observations[:3, :-1], logits_for(scenario, 3))
+
+
+def test_a_search_keeps_heat_cheap_and_begins_inside_of_its_range():
+    """A dear heat is found by luck on dirty grids; prices that were made with it can still be read."""
+    dear = {"heat_price_locals": 6.7, "hot_price_locals": 4.3, "budget_gain": 11.0}
+    found = {t.name: t for t in searched(dear)}
+    assert (found["heat_price_locals"].high, found["hot_price_locals"].high) == (0.6, 0.15)
+    assert (found["heat_price_locals"].default, found["hot_price_locals"].default) == (0.6, 0.15)
+    assert found["budget_gain"].default == 11.0
+    assert complete_price(dear)["heat_price_locals"] == 6.7
+    assert set(found) == {t.name for t in (*PRICE, *CAUTION)}

@@ -6,6 +6,7 @@ Names and meanings are those of the rule `slo-predictive-budget` (`agents/predic
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...envs.dial import load_dial
@@ -23,8 +24,8 @@ _KEPT = tuple(t for t in (*CARBON, *BUDGET) if t.name not in (*_MEMORY, *_OF_PRE
 
 PRICE: tuple[Tunable, ...] = (
     *_KEPT,
-    Tunable("heat_price_locals", 0, 10, 2.5, meaning="for local at the throttling point, in its own carbon"),
-    Tunable("hot_price_locals", 0, 5, 0.1, meaning="for local while throttled, in its own carbon"),
+    Tunable("heat_price_locals", 0, 10, 0.2, meaning="for local at the throttling point, in its own carbon"),
+    Tunable("hot_price_locals", 0, 5, 0.05, meaning="for local while throttled, in its own carbon"),
     Tunable(
         "heat_ramp",
         0.02,
@@ -40,6 +41,9 @@ CAUTION: tuple[Tunable, ...] = (
     Tunable("local_slope", 0.5, 10, 2.0, log=True, meaning="on the device's log-odds of a miss"),
     Tunable("local_shift", -3, 10, 2.0, meaning="added to them"),
 )
+# Where a search ends, though prices that were found before may lie beyond. What heat does to misses the head knows; a
+# dear heat is found by luck where the grids are dirty and costs a clean device up to 7 % more carbon.
+SEARCHED_UP_TO = {"heat_price_locals": 0.6, "hot_price_locals": 0.15}
 # Not searched: what the operator's dial means (`envs/dial.py`). A folder keeps the numbers that it was made with.
 _DIAL = load_dial()
 DIAL: tuple[Tunable, ...] = (
@@ -67,6 +71,16 @@ DIAL: tuple[Tunable, ...] = (
 )
 OLDER = with_defaults(tuple(t for t in CARBON if t.name in _OLDER), heat_price_mg=0, hot_price_mg=0)
 EVERY = (*PRICE, *DIAL, *OLDER)
+
+
+def searched(start: Mapping[str, float]) -> tuple[Tunable, ...]:
+    """The numbers that are searched, price and caution, with ``start`` as their defaults."""
+    return tuple(_searched(t, start) for t in (*PRICE, *CAUTION))
+
+
+def _searched(tunable: Tunable, start: Mapping[str, float]) -> Tunable:
+    high = SEARCHED_UP_TO.get(tunable.name, tunable.high)
+    return replace(tunable, high=high, default=min(float(start.get(tunable.name, tunable.default)), high))
 
 
 def default_price() -> dict[str, float]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ...envs.schema import Scenario
-from ..tunable import Tunable
 from ..tune import finalists_of, tape_seeds
 from ..tune_evaluate import Scores
 from ..tune_objective import Objective
@@ -20,7 +19,7 @@ from ..tune_options import TuneOptions
 from ..tune_search import Search, Setting, open_study, run_search
 from ..tune_workers import Players
 from .folder import Arrays
-from .parameters import CAUTION, PRICE
+from .parameters import searched
 from .policy import LearnedRiskMaker
 from .tape_units import TapeUnits
 
@@ -82,8 +81,8 @@ def tune_price(
         The setting of least carbon, each tape in its unit, on fresh tapes among those that reach the aim there.
     """
     started, maker = time.perf_counter(), LearnedRiskMaker(arrays)
-    searched = starting_at(start)
-    kept = {key: value for key, value in start.items() if key not in {t.name for t in searched}}
+    tunables = searched(start)
+    kept = {key: value for key, value in start.items() if key not in {t.name for t in tunables}}
     with ExitStack() as stack:
         players = [
             stack.enter_context(
@@ -94,15 +93,15 @@ def tune_price(
         search, fresh = players
         units = TapeUnits(search)
         plan = Search(
-            tunables=searched,
+            tunables=tunables,
             play=lambda settings: units.scaled(search.score(maker, [{**kept, **s} for s in settings])),
             objective=options.objective.values,
             together=search.together,
         )
-        count = options.trials_for(len(searched), search.requests)
+        count = options.trials_for(len(tunables), search.requests)
         study = open_study(None, "price", options.sampler, options.seed, {})
         trials = run_search(study, plan, options.sampler, count, options.seed, progress)
-        finalists = [{**kept, **s} for s in finalists_of(trials, {t.name: t.default for t in searched})]
+        finalists = [{**kept, **s} for s in finalists_of(trials, {t.name: t.default for t in tunables})]
         scores = fresh.score(maker, finalists)
         best = options.objective.best(TapeUnits(fresh).scaled(scores))
         again = search.score(maker, [finalists[best]])
@@ -114,11 +113,6 @@ def tune_price(
             requests=len(trials) * search.requests + len(finalists) * fresh.requests,
             seconds=time.perf_counter() - started,
         )
-
-
-def starting_at(start: Mapping[str, float]) -> tuple[Tunable, ...]:
-    """The numbers that are searched, price and caution, with ``start`` as their defaults."""
-    return tuple(replace(t, default=float(start.get(t.name, t.default))) for t in (*PRICE, *CAUTION))
 
 
 def options_of(
