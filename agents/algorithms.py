@@ -21,7 +21,8 @@ from .q_learning import MaskedQLearner, VectorDQN, VectorQRDQN, spread_evenly
 from .risk.folder import Risk
 from .risk_parts import risk_parts
 from .run_dir import MODEL_FILE, Checkpoint
-from .training_settings import PpoConfig, QConfig, TrainingConfig
+from .training_settings import PpoConfig, QConfig, RecurrentPpoConfig, TrainingConfig
+from .unmoved_inputs import begin_at_zero
 from .value_scaling import ScaledValues
 
 F32 = npt.NDArray[np.float32]
@@ -91,6 +92,8 @@ def build_model(
     }
     own = _ppo_options(settings) if isinstance(settings, PpoConfig) else _q_options(cast(QConfig, settings))
     model = MODELS[algo](**common, **own)
+    if not isinstance(settings, RecurrentPpoConfig):  # its networks read a memory instead of features
+        begin_at_zero(model.policy, std, settings.stack)
     if isinstance(settings, QConfig):
         learner = cast(MaskedQLearner, model)
         learner.double = settings.double
