@@ -201,9 +201,18 @@ def canvas(width_inch: float, height_inch: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
+_LEGEND_LINE_INCH = (
+    0.21  # of 9 points with its spacing; a longer legend than the figure is cut off at both ends
+)
+
+
 def _finish(figure: Figure, axes: Any, title: str, legend_title: str | None = None) -> None:
     axes.set_title(title, fontsize=11, loc="left", pad=18)
-    figure.legend(loc="outside right center", frameon=False, fontsize=9, title=legend_title, title_fontsize=8)
+    legend = figure.legend(
+        loc="outside right center", frameon=False, fontsize=9, title=legend_title, title_fontsize=8
+    )
+    lines = len(legend.get_texts()) + (legend_title is not None)
+    figure.set_figheight(max(figure.get_figheight(), _LEGEND_LINE_INCH * (lines + 1)))
 
 
 def picture_bytes(figure: Figure) -> bytes:

@@ -124,6 +124,17 @@ def test_pictures_are_pngs_of_the_right_size_with_something_on_them():
         assert 0.01 < (pixels[..., :3].min(axis=2) < 0.9).mean() < 0.9, name
 
 
+@pytest.mark.parametrize("draw", [plots.latency_cdf, plots.carbon_against_misses])
+def test_a_legend_of_many_policies_is_not_cut_off(draw):
+    many = [scores(f"carbonedge-performance-tuned-{i}", "learned", 0.25) for i in range(45)]
+    figure = draw(result(*many))
+    figure.canvas.draw()
+    page, legend = figure.bbox, figure.legends[0].get_window_extent()
+    assert len(figure.legends[0].get_texts()) >= 45
+    assert page.y0 <= legend.y0
+    assert legend.y1 <= page.y1
+
+
 def test_html_needs_nothing_else_and_says_everything(tmp_path):
     found = result(scores("agent<1>", "learned", 0.25))
     extras = Extras(
