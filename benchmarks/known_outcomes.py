@@ -6,11 +6,15 @@ head's probabilities, beside the tuned rule and hindsight, on training tapes, wi
 price was searched for probabilities, so multiples of its price of a miss can be played too: with certainty a miss is a
 purchase and no accident.
 
+With ``--head`` that head plays too, with its probabilities as they are, at the same multiples of its own price of a
+miss, and once with the risk alone: what caution can buy where nothing more is known.
+
 The last row knows the carbon of each placement as well, as hindsight does. In whose batch a request will ride is luck
 that nothing observable tells of (`predictable_carbon.py`).
 
     .venv/bin/python benchmarks/known_outcomes.py metro --shift busy --shift slow-device
     .venv/bin/python benchmarks/known_outcomes.py metro --miss-price 0.1 --miss-price 0.3 --miss-price 1
+    .venv/bin/python benchmarks/known_outcomes.py metro --shift busy --head agents/pretrained/risk/metro-wide
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import numpy.typing as npt
 from carbonpilot.agents.policy_registry import contestants
 from carbonpilot.agents.predictive_view import PlacementView, View
 from carbonpilot.agents.risk.parameters import PRICE
-from carbonpilot.agents.risk.policy import shipped
+from carbonpilot.agents.risk.policy import LearnedRisk, shipped
 from carbonpilot.agents.risk.price import Price
 from carbonpilot.agents.rollout import run_policy
 from carbonpilot.agents.shift_cases import CASES, UNCHANGED
@@ -46,6 +50,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=150)
     parser.add_argument("--seed", type=int, default=79)
     parser.add_argument("--miss-price", type=float, action="append", help="times the head's own; repeatable")
+    parser.add_argument("--head", help="risk folder that plays with its own probabilities as well")
     options = parser.parse_args()
     site = load_scenario(options.scenario)
     seeds = np.random.default_rng(options.seed).integers(0, 2**62, options.episodes)
@@ -58,6 +63,8 @@ def main() -> None:
         rows = {e.name: by_rule(e.policy, shifted, seeds) for e in contestants([HINDSIGHT, RULE], site)}
         for times in options.miss_price or [1.0]:
             rows[f"known misses x {times:g}"] = by_known(shifted, multiplied(price, times), seeds)
+        if options.head:
+            rows |= by_head(shifted, options.head, options.miss_price or [1.0], seeds)
         rows["known misses, carbon"] = by_known(shifted, price, seeds, carbon=True)
         feasible = rows[HINDSIGHT][0] <= allowed
         for policy, (missed, carbon_mg) in rows.items():
@@ -78,6 +85,20 @@ def multiplied(price: dict[str, float], times: float) -> dict[str, float]:
 def by_rule(policy, site: Scenario, seeds: npt.NDArray[np.int64]) -> Played:
     record = run_policy(policy, site, seeds, "training")
     return record.missed.sum(axis=0).astype(float), record.carbon_mg.mean(axis=0)
+
+
+def by_head(
+    site: Scenario, folder: str, prices: list[float], seeds: npt.NDArray[np.int64]
+) -> dict[str, Played]:
+    """The head with multiples of its own price of a miss, and with nothing but the risk."""
+    rows = {}
+    for times in prices:
+        policy = LearnedRisk.load(folder, site)
+        policy.price = Price(site, multiplied(policy.price.parameters, times))
+        rows[f"head x {times:g}"] = by_rule(policy, site, seeds)
+    policy = LearnedRisk.load(folder, site)
+    policy.price.scores = lambda observation, logits: logits  # type: ignore[method-assign]  # whatever it emits
+    return {**rows, "head, least risk": by_rule(policy, site, seeds)}
 
 
 def by_known(
