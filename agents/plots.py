@@ -201,9 +201,8 @@ def canvas(width_inch: float, height_inch: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
-_LEGEND_LINE_INCH = (
-    0.21  # of 9 points with its spacing; a longer legend than the figure is cut off at both ends
-)
+# Of 9 points with its spacing, as matplotlib lays it out; a legend longer than the figure is cut off at both ends.
+_LEGEND_LINE_INCH = 0.21
 
 
 def _finish(figure: Figure, axes: Any, title: str, legend_title: str | None = None) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from risk_builder import make_risk
+from risk_builder import make_risk, simulated_observations
 
 from carbonpilot.agents.algorithms import build_model
 from carbonpilot.agents.normalizer import SMALLEST_STD, measure
@@ -15,7 +15,6 @@ from carbonpilot.agents.unmoved_inputs import begin_at_zero, unmoved
 from carbonpilot.envs.observation import build_table
 from carbonpilot.envs.sb3_vec_env import make_sb3_env
 from carbonpilot.envs.scenario import load_scenario
-from carbonpilot.envs.simulator import Simulator
 
 AGE = "feed_age_h"
 SMALL = {"num_envs": 4, "n_steps": 16, "batch_size": 32, "hidden": [32, 32], "constraint": None}
@@ -28,14 +27,12 @@ def untrained(algo, scenario, risk=None, **changes):
     small = SMALL_Q if "dqn" in algo else SMALL
     settings, _ = load_training_config(algo, "none", "none", None, {**small, **changes})
     env = training_env(make_sb3_env(scenario, settings.num_envs, 0), settings, True, None)
-    simulator, rows = Simulator(scenario, 50), []
-    rows.append(simulator.reset(np.arange(50)).copy())
-    rows += [simulator.step(np.full(50, n % 5)).observation.copy() for n in range(20)]
-    mean, std = measure(np.concatenate(rows))
+    observations = simulated_observations(scenario, 1000, part="training")
+    mean, std = measure(observations)
     if risk is not None:
         mean, std = risk.arrays["mean"], risk.arrays["std"]
     model = build_model(algo, settings, scenario, env, mean, std, 0, risk)
-    return model, np.tile(rows[-1], settings.stack), std
+    return model, np.tile(observations[-50:], settings.stack), std
 
 
 def said(model, observation):

@@ -119,7 +119,7 @@ class TeacherConfig(Strict):
     """
 
     oracle: OracleName
-    labels_in: Literal["mg", "local"] = "mg"  # as in runs from before there was a choice
+    labels_in: Literal["mg", "local"] = "mg"  # what settings mean that do not say
     miss_price: MissPriceConfig
     fit: FitConfig
     stages: Annotated[list[Stage], Field(min_length=1)]
