@@ -94,19 +94,21 @@ class MissPrice:
         self._scale = table.scale[self._columns]
         self.factor = settings.factor
 
-    def by_tape(self, reward_mg: F64, dual_mg: F64 | None) -> F64:
+    def by_tape(self, reward_mg: F64, dual_mg: F64 | None, danger: F64 | None = None) -> F64:
         """Price on each tape before the budget's share (B,), mg; see `MissPriceConfig`.
 
         Args:
             reward_mg: what the reward makes a miss cost (B,).
             dual_mg: dual of each tape's budget, NaN where there is none (B,); None where it was not asked for.
+            danger: share of the price that holds on each tape (B,) (`danger_share`); None: all of it.
         """
         found = reward_mg
         if self._settings.source == "oracle":
             assert dual_mg is not None, "the oracle's price needs the oracle"
             known = dual_mg[np.isfinite(dual_mg)]
             found = np.where(np.isfinite(dual_mg), dual_mg, np.median(known) if known.size else reward_mg)
-        return np.maximum(self.factor * found, self._settings.lowest_mg)
+        share = 1.0 if danger is None else danger
+        return np.maximum(self.factor * found * share, self._settings.lowest_mg)
 
     def at(self, tape_mg: F64, observation: F32) -> F64:
         """Price at the waiting request (B,), mg: higher while misses run ahead of the episode.

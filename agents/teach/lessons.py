@@ -119,6 +119,7 @@ class Collector:
         every: int,
         explore: float,
         rng: np.random.Generator,
+        danger: F64 | None = None,
     ) -> Collected:
         """Play tapes once.
 
@@ -130,13 +131,14 @@ class Collector:
             every: requests between two labels; where they start is drawn.
             explore: share of requests that are placed at random instead.
             rng: draws both.
+            danger: share of a miss's price that holds on each tape (B,); None: all of it.
         """
         requests, batch = self._scenario.episode.requests, tape.words.shape[-1]
         simulator = Simulator(self._scenario, batch)
         observation = simulator.reset_tape(tape)
         reference = HindsightReference(simulator) if self._tape_baseline else None
         weights = simulator.state.episodes
-        tape_mg = self._price.by_tape(weights.weight_miss / weights.weight_carbon, dual_mg)
+        tape_mg = self._price.by_tape(weights.weight_miss / weights.weight_carbon, dual_mg, danger)
         rewards, running = np.zeros((requests, batch)), np.ones(batch, dtype=bool)
         missed = played = simulated = 0
         first, rows = int(rng.integers(every)), []

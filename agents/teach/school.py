@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..sb3_policy import Sb3Policy
 from ..training_plan import Plan
 from .cost_to_go import Act, CostToGo
 from .costs import LabelUnit, MissPrice
+from .danger import budget_spent, danger_share
 from .hindsight import Hindsight, hindsight
 from .learning import Fitted, learn
 from .lessons import Collected, Collector, Lessons, joined
@@ -156,7 +158,12 @@ class School:
         label = CostToGo(scenario, tape, stage.lookahead, follow)
         act = _planned(known, 1) if clone else learner
         dual = None if known is None else known.dual_mg
-        return self._collector.collect(tape, act, label, dual, stage.every, stage.explore, rng)
+        settings, danger, before = self._teacher.miss_price.danger, None, 0
+        if settings is not None:
+            spent = budget_spent(scenario, tape, act)
+            danger, before = danger_share(spent.share, settings), spent.played
+        done = self._collector.collect(tape, act, label, dual, stage.every, stage.explore, rng, danger)
+        return replace(done, simulated=done.simulated + before)
 
     def _learn(
         self, student: Student, parts: list[Lessons], stage: StageConfig, rng: np.random.Generator

@@ -4,13 +4,38 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ...envs.schema_base import Fraction, NonNegative, Positive, Strict
 
 Count = Annotated[int, Field(ge=1)]
 LossName = Literal["regress", "cost", "label"]
 OracleName = Literal["oracle-per-request", "oracle-warm-radio", "oracle-budget", "oracle-coupled"]
+
+
+class DangerConfig(Strict):
+    """On which tapes a miss is dear; the tapes of the lessons are played once more for it (`danger`).
+
+    The price is multiplied by least + s((spent - at) / width) s((lost - spent) / width), where s is the logistic
+    function and ``spent`` the misses of the whole tape over those that it may have.
+
+    Attributes:
+        at: where half of the price is reached.
+        width: how far from there it is 0.73 of it; and how fast it falls near ``lost``.
+        least: share of the price where there is no danger, and where all is lost.
+        lost: beyond this a tape counts as lost.
+    """
+
+    at: Positive
+    width: Positive
+    least: NonNegative
+    lost: Positive
+
+    @model_validator(mode="after")
+    def _lost_after_danger(self) -> DangerConfig:
+        if self.lost <= self.at:
+            raise ValueError(f"lost ({self.lost}) must be above at ({self.at}): no tape would be in danger")
+        return self
 
 
 class MissPriceConfig(Strict):
@@ -26,6 +51,7 @@ class MissPriceConfig(Strict):
         target_share: share of the allowed misses that the learner shall use.
         adapt: after each round of DAgger the factor is multiplied by exp(adapt x (misses / target - 1)), the
             exponent held between -1 and 1; 0: the factor stays.
+        danger: by how near the learner brings each tape to breaking the objective; None: all tapes alike.
     """
 
     source: Literal["oracle", "reward"]
@@ -34,6 +60,7 @@ class MissPriceConfig(Strict):
     budget_gain: NonNegative
     target_share: Annotated[float, Field(gt=0, le=1)]
     adapt: NonNegative
+    danger: DangerConfig | None = None  # what settings mean that do not say
 
 
 class FitConfig(Strict):
