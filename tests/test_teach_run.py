@@ -340,7 +340,8 @@ def test_the_demos_settings_are_the_longer_ones_but_for_what_they_explain():
         for name in ("ppo-risk-taught", "ppo-risk-taught-quick")
     )
     for settings in (long, short):
-        settings["differs"] = [settings["teacher"].pop(k) for k in ("stages", "actor_frozen_steps")]
+        keys = ("stages", "actor_frozen_steps", "miss_price", "held_back")
+        settings["differs"] = [settings["teacher"].pop(key) for key in keys]
         settings["differs"].append(settings.pop("evaluations"))
     assert short.pop("differs") != long.pop("differs")
     assert short == long
