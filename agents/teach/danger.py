@@ -38,7 +38,7 @@ class Spent(NamedTuple):
 
 
 def budget_spent(scenario: Scenario, tape: Tape, act: Act) -> Spent:
-    """Play tapes and count their misses.
+    """Play tapes to their end and count their misses.
 
     Args:
         scenario: the site.
