@@ -30,7 +30,7 @@ GUARDS = {
     "device-failing": "the device's own model fails; another placement is tried",
     "masked": "the caller forbids the placement",
     "predicted-late": "misses run well ahead of plan, and the placement's tracked upper latency is above the SLO",
-    "budget": "few misses are left; the smallest upper latency is chosen",
+    "budget": "few misses are left; the least believed carbon well within the SLO, else the smallest upper latency",
     "policy-error": "the policy raised",
     "illegal-action": "the policy answered with something that is no placement",
     "shield-error": "the shield itself failed",
@@ -38,6 +38,7 @@ GUARDS = {
 
 LOCAL_INDEX = 0
 LEAST_MS = 1e-3  # believed latencies are above this, so that ratios exist
+LOST = -0.5  # misses left: fewer, and the budget is overdrawn; half a miss, so that rounding does not matter
 
 
 class Guards:
@@ -49,7 +50,8 @@ class Guards:
         allowed: placements that may be chosen now (P,).
         limited: whether any may not.
         why: reason of each that may not (P,).
-        scarce: whether too few misses are left to risk one; not where as many are left as requests.
+        scarce: whether too few misses are left to risk one; not where as many are left as requests, nor where more are
+            spent than there were: then nothing is left to save at any price.
         ample: whether misses are neither scarce nor farther ahead of plan than the head start, so one may be risked.
         calm: whether a vector (F,) is sound and all in it young enough: mostly so, and then nothing else need be asked.
         trackers: of the logarithm of answered over believed latency (P,).
@@ -73,6 +75,7 @@ class Guards:
         self._everywhere, self.limited = [True] * count, False
         self._prepare_limits(scenario)
         self._prepare_look()
+        self._comfort_ms = settings.comfort * self._slo_ms
         self._left, self.scarce, self.ample = sight.miss_budget, False, True
 
     def _prepare_limits(self, scenario: Scenario) -> None:
@@ -123,7 +126,7 @@ class Guards:
         # What is left of the budget of misses, by the shares of it and of the requests that are used up.
         spent, progress = values[spent_at] * spent, values[progress_at] * progress
         self._left = left = (1.0 - spent) * self._miss_budget
-        self.scarce = left < self._reserve_misses and left < (1.0 - progress) * self._requests
+        self.scarce = LOST < left < self._reserve_misses and left < (1.0 - progress) * self._requests
         self.ample = not self.scarce and spent <= progress + self._head_start
 
     def _fresh(self, values: Sequence[float]) -> bool:
@@ -172,24 +175,31 @@ class Guards:
         if self.ample:
             return wanted_or_local, reason
         if self.scarce:
-            safest = self.safest()
-            return (safest, "budget") if safest != wanted_or_local else (wanted_or_local, reason)
+            chosen = wanted_or_local if self.upper_ms(wanted_or_local) <= self._comfort_ms else self.safest()
+            return (wanted_or_local, reason) if chosen == wanted_or_local else (chosen, "budget")
         if self.upper_ms(wanted_or_local) > self._slo_ms:
-            other = self._in_time()
+            other = self._cleanest(self._slo_ms)
             if other is not None:
                 return other, "predicted-late"
         return wanted_or_local, reason
 
     def safest(self) -> int:
-        """The allowed placement of the smallest upper latency."""
+        """Where few misses are left: the cleanest allowed placement well within the SLO, else the fastest.
+
+        By the upper latency. The fastest alone is mostly the device, and a device that is given everything grows hot
+        and slow: what was safest for each request was not for the next ones.
+        """
+        comfortable = self._cleanest(self._comfort_ms)
+        if comfortable is not None:
+            return comfortable
         allowed = [LOCAL_INDEX, *(a for a in self._remote if self.allowed[a])]
         return min(allowed, key=self.upper_ms)
 
-    def _in_time(self) -> int | None:
-        """The placement of the least believed carbon among those in time by their upper latency, if there is one."""
+    def _cleanest(self, within_ms: float) -> int | None:
+        """The allowed placement of the least believed carbon whose upper latency is within a limit, if there is one."""
         best, least_mg = None, math.inf
         for a, (i, scale) in enumerate(self._sight.carbon):
-            if self.allowed[a] and self.upper_ms(a) <= self._slo_ms and self._values[i] * scale < least_mg:
+            if self.allowed[a] and self.upper_ms(a) <= within_ms and self._values[i] * scale < least_mg:
                 best, least_mg = a, self._values[i] * scale
         return best
 

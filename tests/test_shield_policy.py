@@ -107,11 +107,30 @@ def test_misses_ahead_of_plan_leave_only_what_is_predicted_in_time():
     assert overruled("policy", **all_late, **ahead)[0] == 1  # nothing is in time: the policy knows best
 
 
-def test_with_few_misses_left_the_fastest_is_chosen_unless_the_end_is_near():
-    few = {"slo_budget_spent": 0.9, "north_b0_latency_ms": 40.0}  # 5 of 50 are left
-    assert overruled("budget", **few, progress=0.5)[0] == 3
-    assert overruled("policy", **few, progress=0.997)[0] == 1  # and 3 requests
-    assert overruled("policy", answer=3, **few, progress=0.5)[0] == 3
+def test_with_few_misses_left_only_what_is_well_in_time_is_chosen_unless_the_end_is_near():
+    few = {"slo_budget_spent": 0.9, "progress": 0.5}  # 5 of 50 are left
+    near = {"edge_b0_latency_ms": 110.0}  # 137.5 at its upper end: in time, but not by far
+    assert overruled("policy", edge_b0_latency_ms=100.0, north_b0_latency_ms=40.0, **few)[0] == 1
+    clean = {"north_b0_latency_ms": 100.0, "north_b0_carbon_mg": 0.2, "south_b0_latency_ms": 40.0}
+    assert overruled("budget", **near, **clean, **few)[0] == 3  # the cleanest that is, not the fastest
+    assert (
+        overruled("policy", **near, **clean, slo_budget_spent=0.9, progress=0.997)[0] == 1
+    )  # 3 requests are left
+    assert overruled("policy", answer=3, **near, **clean, **few)[0] == 3
+    all_near = {f"{p.name.replace('-', '_')}_latency_ms": 115.0 for p in SITE.placements}
+    assert (
+        overruled("budget", **{**all_near, "north_b0_latency_ms": 108.0}, **few)[0] == 3
+    )  # else the fastest
+
+
+def test_a_budget_that_is_overdrawn_saves_nothing_at_any_price():
+    """Only what is predicted late is overruled then, as wherever misses are ahead of plan."""
+    late = {f"{p.name.replace('-', '_')}_latency_ms": 140.0 for p in SITE.placements}
+    fast = {**late, "north_b0_latency_ms": 40.0, "progress": 0.5}
+    near = {**fast, "edge_b0_latency_ms": 110.0}
+    assert overruled("budget", **near, slo_budget_spent=1.0)[0] == 3  # the last miss is not made yet
+    assert overruled("policy", **near, slo_budget_spent=1.02)[0] == 1
+    assert overruled("predicted-late", **fast, slo_budget_spent=1.02)[0] == 3
 
 
 def test_a_broken_row_goes_local_and_harms_no_other():
