@@ -42,12 +42,21 @@ class PidLagrangian:
         weighted_rate: the same with each miss weighted by its episode's budget; this is what meets the target.
     """
 
-    def __init__(self, settings: ConstraintConfig, slo: Slo, start: float | None = None) -> None:
-        """Start at a multiplier (`constraint_start`); None: at that of the settings, which then have one."""
+    def __init__(
+        self, settings: ConstraintConfig, slo: Slo, start: float | None = None, over_head: bool = False
+    ) -> None:
+        """Set the target and where to start.
+
+        Args:
+            settings: of the controller.
+            slo: what it keeps.
+            start: first multiplier (`constraint_start`); None: that of the settings, which then have one.
+            over_head: whether the agent begins as a risk head.
+        """
         start = settings.start if start is None else start
         assert start is not None, "the settings leave the start open"
         self._settings = settings
-        self.target = settings.target_share * (1.0 - slo.quantile)
+        self.target = settings.aim(over_head) * (1.0 - slo.quantile)
         self.budget_gain = settings.budget_gain
         self.multiplier = start
         self.miss_rate: float | None = None

@@ -30,7 +30,7 @@ GUARDS = {
     "device-failing": "the device's own model fails; another placement is tried",
     "masked": "the caller forbids the placement",
     "predicted-late": "misses run well ahead of plan, and the placement's tracked upper latency is above the SLO",
-    "budget": "few misses are left; the least believed carbon well within the SLO, else the smallest upper latency",
+    "budget": "few misses are left; the placement of the least believed carbon among those well within the SLO",
     "policy-error": "the policy raised",
     "illegal-action": "the policy answered with something that is no placement",
     "shield-error": "the shield itself failed",
@@ -174,26 +174,16 @@ class Guards:
             wanted_or_local, reason = wanted, "policy"
         if self.ample:
             return wanted_or_local, reason
-        if self.scarce:
-            chosen = wanted_or_local if self.upper_ms(wanted_or_local) <= self._comfort_ms else self.safest()
-            return (wanted_or_local, reason) if chosen == wanted_or_local else (chosen, "budget")
-        if self.upper_ms(wanted_or_local) > self._slo_ms:
+        upper_ms = self.upper_ms(wanted_or_local)
+        if self.scarce and upper_ms > self._comfort_ms:
+            other = self._cleanest(self._comfort_ms)
+            if other is not None:
+                return other, "budget"
+        if upper_ms > self._slo_ms:
             other = self._cleanest(self._slo_ms)
             if other is not None:
                 return other, "predicted-late"
         return wanted_or_local, reason
-
-    def safest(self) -> int:
-        """Where few misses are left: the cleanest allowed placement well within the SLO, else the fastest.
-
-        By the upper latency. The fastest alone is mostly the device, and a device that is given everything grows hot
-        and slow: what was safest for each request was not for the next ones.
-        """
-        comfortable = self._cleanest(self._comfort_ms)
-        if comfortable is not None:
-            return comfortable
-        allowed = [LOCAL_INDEX, *(a for a in self._remote if self.allowed[a])]
-        return min(allowed, key=self.upper_ms)
 
     def _cleanest(self, within_ms: float) -> int | None:
         """The allowed placement of the least believed carbon whose upper latency is within a limit, if there is one."""

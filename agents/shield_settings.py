@@ -13,7 +13,7 @@ class ShieldSettings:
 
     Attributes:
         reserve_misses: with fewer misses left than this in the budget, no request goes where its predicted upper
-            latency is near the SLO.
+            latency is near the SLO, as long as another placement's is not.
         comfort: share of the SLO up to which an upper latency is far from it.
         head_start: share of the budget by which misses may run ahead of plan before predictions of lateness count.
             Tuned rules and prices plan with 0.04 to 0.3 themselves; at 0 the shield cost the shipped agents 2 to 6 %

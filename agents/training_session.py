@@ -153,14 +153,14 @@ class TrainingSession:
         settings = self._plan.settings.constraint
         if settings is None:
             return None
-        plan = self._plan
+        plan, over_head = self._plan, self._run.risk is not None
         if self._checkpoint is not None:
-            constraint = PidLagrangian(settings, plan.scenario.slo, settings.lowest)
+            constraint = PidLagrangian(settings, plan.scenario.slo, settings.lowest, over_head)
             constraint.load(self._checkpoint.folder)
             return constraint
         start = constraint_start(settings, plan.scenario, self._run.risk, plan.seed, plan.traces_dir)
         self._say(f"at first a miss costs {start.multiplier:.3g} of reward: {start.why}")
-        return PidLagrangian(settings, plan.scenario.slo, start.multiplier)
+        return PidLagrangian(settings, plan.scenario.slo, start.multiplier, over_head)
 
     def _model(self, env: VecEnv) -> BaseAlgorithm:
         """A new model, or that of the checkpoint with random streams of its own for this session."""

@@ -10,6 +10,7 @@ from ..envs.schema_base import Fraction, NonNegative, Positive, Strict
 from .teach.settings import TeacherConfig
 
 Discount = Annotated[float, Field(ge=0, lt=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -21,7 +22,11 @@ class ConstraintConfig(Strict):
     0.1 it grows by a tenth in a window whose share is twice the target.
 
     Attributes:
-        target_share: target of the share of misses over what the SLO allows, 1 - quantile.
+        target_share: target of the share of misses over what the SLO allows, 1 - quantile; null: over a risk head
+            ``target_share_over_head``, else ``target_share_alone``.
+        target_share_alone: of an agent that begins with nothing: its misses lie together, so that fewer of them break
+            as many episodes.
+        target_share_over_head: of an agent that begins as a risk head, which knows where a miss is likely.
         kp: per error of the last window.
         ki: per window and error.
         kd: per growth of the error; its fall counts nothing.
@@ -38,7 +43,9 @@ class ConstraintConfig(Strict):
             misses shall lie where an episode can afford them; 0: each counts the same.
     """
 
-    target_share: Annotated[float, Field(gt=0, le=1)]
+    target_share: PositiveShare | None
+    target_share_alone: PositiveShare | None = None
+    target_share_over_head: PositiveShare | None = None
     kp: NonNegative
     ki: NonNegative
     kd: NonNegative
@@ -59,7 +66,20 @@ class ConstraintConfig(Strict):
                 raise ValueError(
                     f"{name} ({value}) must lie between lowest ({self.lowest}) and highest ({self.highest})"
                 )
+        if self.target_share is None and None in (self.target_share_alone, self.target_share_over_head):
+            raise ValueError(
+                "target_share: null takes target_share_alone or, over a risk head, target_share_over_head: give both, "
+                "or a number"
+            )
         return self
+
+    def aim(self, over_head: bool) -> float:
+        """The target of the share of misses over what the SLO allows, of an agent with or without a risk head."""
+        share = self.target_share
+        if share is None:
+            share = self.target_share_over_head if over_head else self.target_share_alone
+        assert share is not None, "checked"
+        return share
 
 
 class TrainingConfig(Strict):
@@ -100,7 +120,7 @@ class TrainingConfig(Strict):
     constraint: ConstraintConfig | None
     teacher: TeacherConfig | None = None
     normalizer_steps: Count
-    checkpoint_share: Annotated[float, Field(gt=0, le=1)]
+    checkpoint_share: PositiveShare
     checkpoint_seconds: Positive
     evaluations: Count
     evaluation_episodes: Count
@@ -162,7 +182,7 @@ class QConfig(TrainingConfig):
     buffer_size: Count
     learning_starts: Count
     target_update_steps: Count
-    exploration_share: Annotated[float, Field(gt=0, le=1)]
+    exploration_share: PositiveShare
     exploration_final: Fraction
     greedy_share: Fraction
     double: bool

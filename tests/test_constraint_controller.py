@@ -23,7 +23,8 @@ WINDOW = 1000
 def settings(**changes) -> ConstraintConfig:
     shipped = load_training_config("ppo", "x", "x")[0].constraint
     assert shipped is not None
-    return ConstraintConfig(**{**shipped.model_dump(), "start": 4.0, "update_steps": WINDOW, **changes})
+    own = {"start": 4.0, "update_steps": WINDOW, "target_share": 0.5}
+    return ConstraintConfig(**{**shipped.model_dump(), **own, **changes})
 
 
 def window(constraint: PidLagrangian, miss_rate: float) -> float:
@@ -154,12 +155,24 @@ def test_the_state_is_plain_json(tmp_path):
         ({"start": 200.0}, r"start \(200.0\) must lie between lowest"),
         ({"target_share": 0.0}, "target_share: must be > 0"),
         ({"target_shar": 0.5}, "constraint.target_shar: unknown key.*'target_share'"),
+        (
+            {"target_share": None, "target_share_alone": None},
+            "target_share: null takes target_share_alone or, over",
+        ),
         ({"kp": -1.0}, "constraint.kp: must be >= 0"),
     ],
 )
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(InputError, match=message):
         load_training_config("ppo", "x", "x", changes={"constraint": change})
+
+
+def test_a_target_that_is_left_open_is_that_of_the_agent_with_or_without_a_head():
+    open_ = settings(target_share=None, target_share_alone=0.2, target_share_over_head=0.6)
+    assert PidLagrangian(open_, SLO).target == pytest.approx(0.2 * (1 - SLO.quantile))
+    assert PidLagrangian(open_, SLO, over_head=True).target == pytest.approx(0.6 * (1 - SLO.quantile))
+    given = open_.model_copy(update={"target_share": 0.3})
+    assert {given.aim(True), given.aim(False)} == {0.3}
 
 
 def test_misses_that_an_episode_cannot_afford_weigh_more():

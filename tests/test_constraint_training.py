@@ -106,7 +106,7 @@ def test_multiplier_is_logged_and_survives_a_resume(lab, site, tmp_path, algo):
     events = EventAccumulator(str(out / "tb")).Reload()
     tags = {f"constraint/{name}" for name in ("multiplier", "miss_rate", "target")}
     assert tags <= set(events.Tags()["scalars"])
-    share = RunDir(out).config["settings"]["constraint"]["target_share"]
+    share = RunDir(out).config["settings"]["constraint"]["target_share_alone"]
     assert events.Scalars("constraint/target")[-1].value == pytest.approx(share * 0.05)
     assert RunDir(out).config["settings"]["constraint"]["update_steps"] == 256
     saved = json.loads((RunDir(out).checkpoints()[-1].folder / FILE).read_text())

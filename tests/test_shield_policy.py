@@ -118,9 +118,7 @@ def test_with_few_misses_left_only_what_is_well_in_time_is_chosen_unless_the_end
     )  # 3 requests are left
     assert overruled("policy", answer=3, **near, **clean, **few)[0] == 3
     all_near = {f"{p.name.replace('-', '_')}_latency_ms": 115.0 for p in SITE.placements}
-    assert (
-        overruled("budget", **{**all_near, "north_b0_latency_ms": 108.0}, **few)[0] == 3
-    )  # else the fastest
+    assert overruled("policy", **all_near, **few)[0] == 1  # nothing is: the policy knows best
 
 
 def test_a_budget_that_is_overdrawn_saves_nothing_at_any_price():
