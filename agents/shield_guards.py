@@ -38,7 +38,9 @@ GUARDS = {
 
 LOCAL_INDEX = 0
 LEAST_MS = 1e-3  # believed latencies are above this, so that ratios exist
-LOST = -0.5  # misses left: fewer, and the budget is overdrawn; half a miss, so that rounding does not matter
+OVERDRAWN = (
+    -0.5
+)  # misses left: fewer, and the budget is overdrawn; half a miss, so that rounding does not matter
 
 
 class Guards:
@@ -75,7 +77,7 @@ class Guards:
         self._everywhere, self.limited = [True] * count, False
         self._prepare_limits(scenario)
         self._prepare_look()
-        self._comfort_ms = settings.comfort * self._slo_ms
+        self._scarce_ms = settings.scarce_slo_share * self._slo_ms
         self._left, self.scarce, self.ample = sight.miss_budget, False, True
 
     def _prepare_limits(self, scenario: Scenario) -> None:
@@ -126,7 +128,7 @@ class Guards:
         # What is left of the budget of misses, by the shares of it and of the requests that are used up.
         spent, progress = values[spent_at] * spent, values[progress_at] * progress
         self._left = left = (1.0 - spent) * self._miss_budget
-        self.scarce = LOST < left < self._reserve_misses and left < (1.0 - progress) * self._requests
+        self.scarce = OVERDRAWN < left < self._reserve_misses and left < (1.0 - progress) * self._requests
         self.ample = not self.scarce and spent <= progress + self._head_start
 
     def _fresh(self, values: Sequence[float]) -> bool:
@@ -175,8 +177,8 @@ class Guards:
         if self.ample:
             return wanted_or_local, reason
         upper_ms = self.upper_ms(wanted_or_local)
-        if self.scarce and upper_ms > self._comfort_ms:
-            other = self._cleanest(self._comfort_ms)
+        if self.scarce and upper_ms > self._scarce_ms:
+            other = self._cleanest(self._scarce_ms)
             if other is not None:
                 return other, "budget"
         if upper_ms > self._slo_ms:

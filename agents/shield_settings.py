@@ -14,7 +14,7 @@ class ShieldSettings:
     Attributes:
         reserve_misses: with fewer misses left than this in the budget, no request goes where its predicted upper
             latency is near the SLO, as long as another placement's is not.
-        comfort: share of the SLO up to which an upper latency is far from it.
+        scarce_slo_share: share of the SLO up to which an upper latency is not near it (docs/shield.md has others).
         head_start: share of the budget by which misses may run ahead of plan before predictions of lateness count.
             Tuned rules and prices plan with 0.04 to 0.3 themselves; at 0 the shield cost the shipped agents 2 to 6 %
             on the training tapes that it was chosen on (docs/shield.md).
@@ -30,7 +30,7 @@ class ShieldSettings:
     """
 
     reserve_misses: float = 6.0
-    comfort: float = 0.85
+    scarce_slo_share: float = 0.85
     head_start: float = 0.1
     miss_level: float = 0.05
     tracker_step: float = 0.1

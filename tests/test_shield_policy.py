@@ -70,6 +70,11 @@ def test_a_good_policy_pays_next_to_nothing_for_the_shield(name):
     assert under.missed.sum() <= 1.05 * alone.missed.sum()
 
 
+def everywhere(latency_ms):
+    """The same believed latency for all placements."""
+    return {f"{p.name.replace('-', '_')}_latency_ms": latency_ms for p in SITE.placements}
+
+
 def overruled(reason, answer=1, mask=ALL, **changes):
     policy = shielded(answer)
     placement = policy.decide(vector(SITE, **changes), mask)
@@ -103,7 +108,7 @@ def test_misses_ahead_of_plan_leave_only_what_is_predicted_in_time():
     assert overruled("policy", **late)[0] == 1
     assert overruled("policy", **late, slo_budget_spent=0.35, progress=0.3)[0] == 1  # within the head start
     assert overruled("predicted-late", **late, **ahead)[0] == 3  # the least carbon of those in time
-    all_late = {f"{p.name.replace('-', '_')}_latency_ms": 300.0 for p in SITE.placements}
+    all_late = everywhere(300.0)
     assert overruled("policy", **all_late, **ahead)[0] == 1  # nothing is in time: the policy knows best
 
 
@@ -117,13 +122,13 @@ def test_with_few_misses_left_only_what_is_well_in_time_is_chosen_unless_the_end
         overruled("policy", **near, **clean, slo_budget_spent=0.9, progress=0.997)[0] == 1
     )  # 3 requests are left
     assert overruled("policy", answer=3, **near, **clean, **few)[0] == 3
-    all_near = {f"{p.name.replace('-', '_')}_latency_ms": 115.0 for p in SITE.placements}
+    all_near = everywhere(115.0)
     assert overruled("policy", **all_near, **few)[0] == 1  # nothing is: the policy knows best
 
 
 def test_a_budget_that_is_overdrawn_saves_nothing_at_any_price():
     """Only what is predicted late is overruled then, as wherever misses are ahead of plan."""
-    late = {f"{p.name.replace('-', '_')}_latency_ms": 140.0 for p in SITE.placements}
+    late = everywhere(140.0)
     fast = {**late, "north_b0_latency_ms": 40.0, "progress": 0.5}
     near = {**fast, "edge_b0_latency_ms": 110.0}
     assert overruled("budget", **near, slo_budget_spent=1.0)[0] == 3  # the last miss is not made yet
